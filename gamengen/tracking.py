@@ -1,0 +1,71 @@
+"""Where training writes its figures: an append-only metrics.jsonl always, a tracker of Accelerate on request."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from accelerate.tracking import GeneralTracker, TensorBoardTracker, TrackioTracker, WandBTracker
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class TrackingConfig(Protocol):
+    """The part of a training config that trackers read."""
+
+    @property
+    def report_to(self) -> str: ...
+    @property
+    def logging_dir(self) -> str: ...
+    @property
+    def tracker_project_name(self) -> str: ...
+
+
+class MetricsLog:
+    """One line a step in metrics.jsonl, and the same figures and images in a tracker."""
+
+    def __init__(self, config: TrackingConfig, output_dir: Path, *, enabled: bool) -> None:
+        self.enabled = enabled
+        self.path = output_dir / METRICS_FILE
+        self.tracker: GeneralTracker | None = None
+        if not enabled:
+            return
+        output_dir.mkdir(parents=True, exist_ok=True)
+        if config.report_to == "tensorboard":
+            self.tracker = TensorBoardTracker(config.tracker_project_name, output_dir / config.logging_dir)
+        elif config.report_to == "wandb":
+            self.tracker = WandBTracker(config.tracker_project_name)
+        elif config.report_to == "trackio":
+            self.tracker = TrackioTracker(config.tracker_project_name)
+        if self.tracker is not None:
+            self.tracker.start()
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        """Append one line of scalars."""
+        if not self.enabled:
+            return
+        with open(self.path, "a") as file:
+            file.write(json.dumps({"step": step, "time": round(time.time(), 3), **values}) + "\n")
+        if self.tracker is not None:
+            self.tracker.log(dict(values), step=step)
+
+    def log_validation(self, values: Mapping[str, Any], step: int) -> None:
+        """Scalars go where `log` puts them, under `val/`; uint8 arrays (N, H, W, 3) go to the tracker as images."""
+        if not self.enabled:
+            return
+        scalars = {f"val/{k}": float(v) for k, v in values.items() if not isinstance(v, np.ndarray)}
+        images = {f"val/{k}": v for k, v in values.items() if isinstance(v, np.ndarray)}
+        self.log(scalars, step)
+        if images and self.tracker is not None and hasattr(self.tracker, "log_images"):
+            kwargs = {"dataformats": "NHWC"} if isinstance(self.tracker, TensorBoardTracker) else {}
+            self.tracker.log_images(images, step=step, **kwargs)
+
+    def close(self) -> None:
+        """Flush and close the tracker."""
+        if self.tracker is not None:
+            self.tracker.finish()
+            self.tracker = None
