@@ -1,0 +1,31 @@
+# make demo: agent -> episodes -> VAE -> latents -> UNet -> decoder -> rollout, from a fresh clone.
+# make test: the test suite, from a fresh clone.
+PYTHON ?= python3
+# Processes that share the tests.
+TEST_WORKERS ?= 2
+
+.PHONY: venv demo test lint clean
+
+venv: .venv/installed
+
+# Installed again only when what is to be installed has changed.
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gamengen needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; set PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[record,video,dev]"
+	@touch $@
+
+demo: venv
+	.venv/bin/python scripts/make_world.py --preset demo --output_dir runs/demo
+
+# One thread a process: the tests are small, and threads that wait for each other cost more than they give.
+test: venv
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(TEST_WORKERS) --dist loadfile
+
+lint: venv
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache dist *.egg-info
