@@ -31,8 +31,11 @@ class IdentityCodec:
 
     def __init__(self, game: GameContract) -> None:
         self.contract = CodecContract(
-            game=game, kind="identity", fingerprint="identity",
-            array_shape=(3, game.frame_height, game.frame_width), array_dtype="uint8",
+            game=game,
+            kind="identity",
+            fingerprint="identity",
+            array_shape=(3, game.frame_height, game.frame_width),
+            array_dtype="uint8",
         )
 
     def encode(self, frames: Tensor) -> Tensor:

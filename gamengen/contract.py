@@ -63,7 +63,9 @@ class GameContract:
         if not self.actions:
             raise ValueError(f"{self.env_id}: the action table is empty; expected at least one action")
         if not 0 <= self.noop_action < len(self.actions):
-            raise ValueError(f"{self.env_id}: noop_action {self.noop_action} is not in the table 0..{len(self.actions) - 1}")
+            raise ValueError(
+                f"{self.env_id}: noop_action {self.noop_action} is not in the table 0..{len(self.actions) - 1}"
+            )
 
     @property
     def num_actions(self) -> int:
@@ -189,7 +191,8 @@ def check_compatible(ours: Contract, theirs: Contract, ours_from: str | Path, th
     ]
     if differences:
         raise ContractMismatch(
-            f"{ours_from} and {theirs_from} were not made for each other:\n" + "\n".join(differences)
+            f"{ours_from} and {theirs_from} were not made for each other:\n"
+            + "\n".join(differences)
             + "\nUse artefacts of one game, one recording setting and one codec together, or make one of them again."
         )
 
@@ -209,7 +212,9 @@ def _agree(left: Any, right: Any, *, optional: bool) -> bool:
     if optional and (left is None or right is None):
         return True
     if isinstance(left, tuple) and isinstance(right, tuple) and left and isinstance(left[0], float):
-        return len(left) == len(right) and all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(left, right, strict=True))
+        return len(left) == len(right) and all(
+            math.isclose(a, b, rel_tol=1e-6) for a, b in zip(left, right, strict=True)
+        )
     return bool(left == right)
 
 
@@ -231,7 +236,8 @@ def _checked(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
         )
     unknown = sorted(set(values) - set(known))
     missing = sorted(
-        f.name for f in known.values()
+        f.name
+        for f in known.values()
         if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and f.name not in values
     )
     if unknown or missing:

@@ -75,7 +75,9 @@ def play_noise(seeds: Sequence[int], frame_numbers: Sequence[int]) -> Noise:
     return Noise([key_of("play", seed, n) for seed, n in zip(seeds, frame_numbers, strict=True)])
 
 
-def noise_bucket(noise_level: Tensor, num_buckets: int = NUM_NOISE_BUCKETS, max_level: float = MAX_NOISE_LEVEL) -> Tensor:
+def noise_bucket(
+    noise_level: Tensor, num_buckets: int = NUM_NOISE_BUCKETS, max_level: float = MAX_NOISE_LEVEL
+) -> Tensor:
     """(B,) levels in [0, max_level] -> (B,) int64 bucket ids; all buckets are equally wide."""
     bucket = (noise_level / max_level * num_buckets).floor().long()
     return bucket.clamp(0, num_buckets - 1)

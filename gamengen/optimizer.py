@@ -53,13 +53,20 @@ def build_optimizer(config: OptimizerConfig, parameters: Iterable[Tensor]) -> to
         except ImportError as error:
             raise ImportError("--use_8bit_adam needs bitsandbytes: pip install bitsandbytes (CUDA only)") from error
         adamw_8bit: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(
-            parameters, lr=config.learning_rate, betas=betas, weight_decay=config.adam_weight_decay,
+            parameters,
+            lr=config.learning_rate,
+            betas=betas,
+            weight_decay=config.adam_weight_decay,
             eps=config.adam_epsilon,
         )
         return adamw_8bit
     return torch.optim.AdamW(
-        parameters, lr=config.learning_rate, betas=betas, weight_decay=config.adam_weight_decay,
-        eps=config.adam_epsilon, fused=True,
+        parameters,
+        lr=config.learning_rate,
+        betas=betas,
+        weight_decay=config.adam_weight_decay,
+        eps=config.adam_epsilon,
+        fused=True,
     )
 
 

@@ -32,6 +32,8 @@ class StartState:
     actions: np.ndarray
     """int64 (K - 1,): the action between each frame and the next."""
     replay: Replay | None = None
+    future_actions: np.ndarray | None = None
+    """int64 (n,): what the recorded player did next, for a rollout that repeats it."""
     name: str = ""
     """Where it comes from, such as `episode 12 frame 340`."""
 
@@ -39,7 +41,9 @@ class StartState:
         """Raise ValueError when the shapes, the frame size or an action id do not fit the game."""
         where = f"start state {self.name!r}"
         if self.frames.ndim != 4 or self.frames.dtype != np.uint8 or len(self.frames) < 1:
-            raise ValueError(f"{where}: expected uint8 frames (K, H, W, 3), got {self.frames.dtype} {self.frames.shape}")
+            raise ValueError(
+                f"{where}: expected uint8 frames (K, H, W, 3), got {self.frames.dtype} {self.frames.shape}"
+            )
         check_size(self.frames.shape[1], self.frames.shape[2], game.frame_height, game.frame_width, where)
         if len(self.actions) != len(self.frames) - 1:
             raise ValueError(

@@ -1,0 +1,185 @@
+"""The first World: a GameNGenPipeline in a real-time loop, B worlds batched in one forward."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gamengen.contract import WorldContract, check_actions
+from gamengen.noise import play_noise
+from gamengen.pipeline import GameNGenPipeline
+from gamengen.windows import start_window
+from gamengen.world import Option, StartState, WorldStep, check_option
+
+
+@dataclass(frozen=True)
+class LatentState:
+    """Snapshot of some worlds: everything that their next frames depend on."""
+
+    context: Tensor
+    actions: Tensor
+    seeds: tuple[int, ...]
+    frame_numbers: tuple[int, ...]
+
+
+class LatentWorld:
+    """Plays a latent diffusion world.
+
+    The context is a buffer of latents that is allocated once; a step shifts it by one frame. Own frames are never
+    encoded again: only latents feed back (GameNGen, section 3.2).
+
+    Args:
+        num_worlds: B, games stepped together.
+        device, dtype: where and in what the network runs; latents between steps stay float32.
+    """
+
+    def __init__(
+        self,
+        pipeline: GameNGenPipeline,
+        num_worlds: int = 1,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        num_inference_steps: int = 4,
+        guidance_scale: float = 1.0,
+        noise_level: float = 0.0,
+    ) -> None:
+        self.pipeline = pipeline.to(device=torch.device(device), dtype=dtype)
+        self.pipeline.unet.to(memory_format=torch.channels_last).eval()
+        self.pipeline.vae.eval()
+        self.device, self.dtype = torch.device(device), dtype
+        self._num_worlds = num_worlds
+        length, shape = self.contract.context_length, self.contract.codec.array_shape
+        self._context = torch.zeros((num_worlds, length, *shape), device=self.device)
+        self._actions = torch.full((num_worlds, length), self.contract.game.noop_action, device=self.device)
+        self._seeds = [0] * num_worlds
+        self._frame_numbers = [-1] * num_worlds  # -1: never reset
+        self._options = {
+            "num_inference_steps": Option(4, "denoising steps a frame", minimum=1, maximum=64),
+            "guidance_scale": Option(1.0, "guidance on the context frames; 1 is off", minimum=0.0, maximum=10.0),
+            "noise_level": Option(
+                0.0,
+                "noise added to the context, in latent units",
+                minimum=0.0,
+                maximum=float(self.contract.settings["max_noise_level"]),
+            ),
+        }
+        self.set_option("num_inference_steps", num_inference_steps)
+        self.set_option("guidance_scale", guidance_scale)
+        self.set_option("noise_level", noise_level)
+
+    @property
+    def contract(self) -> WorldContract:
+        return self.pipeline.world_contract
+
+    @property
+    def num_worlds(self) -> int:
+        return self._num_worlds
+
+    @property
+    def options(self) -> Mapping[str, Option]:
+        return self._options
+
+    def set_option(self, name: str, value: float) -> None:
+        """Change a setting from the next step on."""
+        check_option(self._options, name, value)
+        old = self._options[name]
+        kind = type(old.value)
+        self._options[name] = Option(kind(value), old.description, old.choices, old.minimum, old.maximum)
+
+    def reset(self, starts: Sequence[StartState], seeds: Sequence[int], slots: Sequence[int] | None = None) -> None:
+        """Encode the start states' frames, once, into the slots' contexts."""
+        slots = self._slots(slots)
+        if not len(starts) == len(seeds) == len(slots):
+            raise ValueError(
+                f"reset: {len(starts)} start states, {len(seeds)} seeds and {len(slots)} slots; expected equal"
+            )
+        length = self.contract.context_length
+        for start, seed, slot in zip(starts, seeds, slots, strict=True):
+            frames, actions = start_window(start, self.contract.game, length)
+            # One world at a time: the same arithmetic whatever stands beside it.
+            self._context[slot] = self.pipeline.encode_frames(frames.to(self.device)).float()
+            self._actions[slot, :-1] = actions.to(self.device)
+            self._seeds[slot], self._frame_numbers[slot] = int(seed), 0
+
+    def reset_latents(self, context: Tensor, actions: Tensor, seeds: Sequence[int]) -> None:
+        """Start all worlds from stored latents instead of pixels.
+
+        Args:
+            context: (B, L, C, h, w) raw latents, as shards hold them.
+            actions: int64 (B, L - 1) between them.
+        """
+        mean, std = self.pipeline._statistics(self.device)
+        self._context.copy_((context.to(self.device).float() - mean) / std)
+        self._actions[:, :-1] = actions.to(self.device)
+        self._seeds, self._frame_numbers = [int(s) for s in seeds], [0] * self.num_worlds
+
+    @torch.inference_mode()
+    def step(self, actions: Sequence[int] | np.ndarray) -> WorldStep:
+        """One frame of every world."""
+        check_actions(actions, self.contract.game, "step")
+        if len(actions) != self.num_worlds:
+            raise ValueError(f"step: expected {self.num_worlds} actions, one a world, got {len(actions)}")
+        if min(self._frame_numbers) < 0:
+            raise ValueError(f"step: worlds {[i for i, n in enumerate(self._frame_numbers) if n < 0]} were never reset")
+        self._actions[:, -1] = torch.as_tensor(np.asarray(actions, dtype=np.int64)).to(self.device)
+        latent = self._next_latent()
+        frames = self.pipeline.decode_latents(latent.to(self.dtype))
+        self._context.copy_(torch.cat([self._context[:, 1:], latent.float().unsqueeze(1)], dim=1))
+        self._actions[:, :-1] = self._actions[:, 1:].clone()
+        self._frame_numbers = [n + 1 for n in self._frame_numbers]
+        return WorldStep(frames.cpu().numpy())
+
+    def _next_latent(self) -> Tensor:
+        options = {name: option.value for name, option in self._options.items()}
+        noise = play_noise(self._seeds, self._frame_numbers)
+        shape = self.contract.codec.array_shape
+        context_noise = None
+        if options["noise_level"] > 0:
+            context_noise = noise.normal("context", (self.contract.context_length, *shape)).to(self.device, self.dtype)
+        latent: Tensor = self.pipeline(
+            self._context.to(self.dtype),
+            self._actions,
+            noise.normal("target", shape).to(self.device, self.dtype),
+            context_noise=context_noise,
+            **options,
+        )
+        return latent
+
+    def reconstruct(self, frames: np.ndarray) -> np.ndarray:
+        """Real frames uint8 (N, H, W, 3) through the codec and back: the best that this world can show."""
+        with torch.inference_mode():
+            latents = self.pipeline.encode_frames(torch.as_tensor(frames).to(self.device))
+            return self.pipeline.decode_latents(latents.to(self.dtype)).cpu().numpy()
+
+    def snapshot(self, slots: Sequence[int] | None = None) -> LatentState:
+        """Copy the state of some worlds; `restore` puts it back, into any slots of the same number."""
+        slots = self._slots(slots)
+        return LatentState(
+            self._context[slots].clone(),
+            self._actions[slots].clone(),
+            tuple(self._seeds[s] for s in slots),
+            tuple(self._frame_numbers[s] for s in slots),
+        )
+
+    def restore(self, state: LatentState, slots: Sequence[int] | None = None) -> None:
+        """Continue from a snapshot: the same frames follow the same actions."""
+        slots = self._slots(slots)
+        if len(slots) != len(state.seeds):
+            raise ValueError(f"restore: the snapshot holds {len(state.seeds)} worlds, {len(slots)} slots were given")
+        self._context[slots], self._actions[slots] = state.context, state.actions
+        for row, slot in enumerate(slots):
+            self._seeds[slot], self._frame_numbers[slot] = state.seeds[row], state.frame_numbers[row]
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _slots(self, slots: Sequence[int] | None) -> list[int]:
+        chosen = list(range(self.num_worlds)) if slots is None else [int(s) for s in slots]
+        if any(not 0 <= s < self.num_worlds for s in chosen):
+            raise ValueError(f"slots {chosen}: expected 0 to {self.num_worlds - 1}")
+        return chosen

@@ -1,0 +1,79 @@
+"""From a path to a playable World, whatever kind it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gamengen.contract import world_from_dict
+from gamengen.durable import read_json
+from gamengen.world import StartState, World
+
+INDEX_FILE = "model_index.json"
+FORMAT_VERSION = 1
+_PLACES = ("", "world", "unet/world")
+"""Where a world folder stands in what a user names: itself, a remade world's folder, a run's folder."""
+
+
+def find_world(path: str | Path) -> Path:
+    """The world folder that `path` is or holds.
+
+    Raises:
+        FileNotFoundError: names the places that were looked at.
+    """
+    for place in _PLACES:
+        folder = Path(path) / place
+        if (folder / INDEX_FILE).is_file():
+            return folder
+    looked = ", ".join(str(Path(path) / place / INDEX_FILE) for place in _PLACES)
+    raise FileNotFoundError(
+        f"{path} holds no world: none of {looked} exists. Expected a world folder, or a run folder in which "
+        "scripts/train_unet.py has finished or validated at least once"
+    )
+
+
+def load_pipeline(path: str | Path, **kwargs: Any) -> Any:
+    """The GameNGenPipeline of a world folder or a run folder; a run's fine-tuned `decoder/` is used when it is there.
+
+    Args:
+        kwargs: for `from_pretrained`.
+    """
+    from gamengen.autoencoder import load_vae
+    from gamengen.pipeline import GameNGenPipeline
+
+    folder = find_world(path)
+    decoder = Path(path) / "decoder"
+    if folder == Path(path) / "unet/world" and (decoder / "config.json").is_file():
+        kwargs.setdefault("vae", load_vae(str(decoder)))
+    return GameNGenPipeline.from_pretrained(folder, **kwargs)
+
+
+def load_world(path: str | Path, num_worlds: int = 1, **options: Any) -> World:
+    """A World from disk, dispatched on the `kind` and `format_version` of its contract.
+
+    Args:
+        options: for the kind's own class: `device`, `dtype`, `num_inference_steps`, ...
+    """
+    index = find_world(path) / INDEX_FILE
+    values = read_json(index).get("contract")
+    if not isinstance(values, dict):
+        raise ValueError(f"{index} has no contract: it was not written by gamengen")
+    contract = world_from_dict(values)
+    if contract.kind == "latent_diffusion" and contract.format_version == FORMAT_VERSION:
+        from gamengen.latent_world import LatentWorld
+
+        return LatentWorld(load_pipeline(path), num_worlds, **options)
+    raise ValueError(
+        f"{index}: kind {contract.kind!r}, format version {contract.format_version}; this gamengen plays "
+        f"'latent_diffusion', version {FORMAT_VERSION}. Install the gamengen that wrote it"
+    )
+
+
+def load_start_states(path: str | Path) -> list[StartState]:
+    """The start states that ship with a world."""
+    from gamengen.start_states import read_start_states
+
+    file = find_world(path) / "start_states.parquet"
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing: the world folder is incomplete")
+    return read_start_states(file)

@@ -1,0 +1,164 @@
+"""The first world's loss: denoise the next latent, weighted towards what moves, on contexts as play will see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+
+from gamengen.contract import WorldContract
+from gamengen.denoiser import Denoiser
+from gamengen.noise import MAX_NOISE_LEVEL, Noise, add_context_noise, drop_context, noise_bucket
+from gamengen.schedule import Schedule, clean_and_noise, prediction_target
+from gamengen.training import Batch, LossOutput, Modules
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """How contexts are corrupted and errors weighted."""
+
+    max_noise_level: float = MAX_NOISE_LEVEL
+    clean_context_share: float = 0.3
+    """Share of samples whose context gets no noise: what play sees."""
+    context_dropout: float = 0.1
+    """Share of samples whose context frames are all zero, for guidance. Actions are never dropped."""
+    terminal_share: float = 0.5
+    """Share of samples at the last timestep, the only one that 1-step play uses."""
+    moving_weight: float = 10.0
+    """Extra weight of latent cells that moved or differ from the median latent."""
+    moving_threshold: float = 1.0
+    """What counts as different, in standard deviations of the latents."""
+    self_rollout_steps: int = 1
+    """The newest k context frames may be the model's own 1-step predictions (k)."""
+    self_rollout_share: float = 0.5
+    """Share of samples whose newest context frames are replaced so."""
+    snr_gamma: float | None = None
+    """min-SNR weighting; refused with zero terminal SNR, where it is 0 exactly at the timestep of 1-step play."""
+    noise_offset: float = 0.0
+    """Noise that is constant over a channel, added to the noise. Source: crosslabs.org, offset noise."""
+    input_perturbation: float = 0.0
+    """Extra noise on the network's input only. Source: arXiv 2301.11706."""
+
+    def __post_init__(self) -> None:
+        for name in ("clean_context_share", "context_dropout", "terminal_share", "self_rollout_share"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name}: expected a share in [0, 1], got {getattr(self, name)}")
+        if self.self_rollout_steps < 0:
+            raise ValueError(f"self_rollout_steps: expected at least 0, got {self.self_rollout_steps}")
+
+
+class LatentDiffusionLoss:
+    """`loss_fn` for `training.train`.
+
+    A batch holds raw latents: context (B, L + k, C, h, w), targets (B, C, h, w), and actions int64 (B, L + k), where k
+    is `self_rollout_steps`.
+
+    Args:
+        median: (C, h, w) raw median latent of the training split: where a scene does not move.
+    """
+
+    def __init__(self, config: LossConfig, contract: WorldContract, schedule: Schedule, median: Tensor) -> None:
+        if config.snr_gamma is not None and float(schedule.signal[-1]) < 1e-4:
+            raise ValueError(
+                "snr_gamma weights the last timestep with 0 under zero terminal SNR, and 1-step play uses no other; "
+                "leave it out or train with --prediction_type epsilon"
+            )
+        codec = contract.codec
+        assert codec.mean is not None and codec.std is not None, "shards must be finalised"
+        self.config, self.contract, self.schedule = config, contract, schedule
+        self.mean, self.std = torch.tensor(codec.mean), torch.tensor(codec.std)
+        self.median = self.normalise(median.unsqueeze(0))
+
+    def normalise(self, raw: Tensor) -> Tensor:
+        """Raw latents (..., C, h, w), any dtype -> float32, about unit variance."""
+        mean, std = self.mean.to(raw.device).view(-1, 1, 1), self.std.to(raw.device).view(-1, 1, 1)
+        return (raw.float() - mean) / std
+
+    def __call__(self, modules: Modules, batch: Batch, noise: Noise) -> LossOutput:
+        unet = modules["unet"]
+        assert isinstance(unet, UNet2DConditionModel)
+        denoiser = Denoiser(unet, self.contract)
+        frames = self.normalise(batch["context"])
+        actions, target = batch["actions"], self.normalise(batch["targets"])
+        length = self.contract.context_length
+        context = self.self_rollout(denoiser, frames, actions, noise)
+        weights = self.cell_weights(target, frames[:, -1])
+        context, bucket = self.corrupt(context, noise)
+        error, terminal = self.denoising_error(denoiser, context, actions[:, -length:], bucket, target, noise)
+        per_sample = (error * weights).mean((1, 2, 3)) / weights.mean((1, 2, 3))
+        logs = {"mse": error.mean().detach()}
+        if bool(terminal.any()):
+            logs["mse_last_step"] = error[terminal].mean().detach()
+        return LossOutput(per_sample, logs)
+
+    def self_rollout(self, denoiser: Denoiser, frames: Tensor, actions: Tensor, noise: Noise) -> Tensor:
+        """The context (B, L, C, h, w), with its newest k frames predicted by the model itself in some samples.
+
+        Source: DIAMOND (arXiv 2405.12399) trains on its own predictions as context; here 1-step and detached.
+        """
+        k, length = self.config.self_rollout_steps, self.contract.context_length
+        if k == 0 or self.config.self_rollout_share == 0:
+            return frames[:, -length:]
+        replaced = (noise.uniform("self_rollout") < self.config.self_rollout_share).view(-1, 1, 1, 1)
+        window = [frames[:, i] for i in range(frames.shape[1])]
+        bucket = torch.zeros(len(frames), dtype=torch.int64, device=frames.device)
+        with torch.no_grad():
+            for step in range(k):
+                newest = length + step  # row of the frame that is predicted
+                context = torch.stack(window[step:newest], dim=1)
+                start = noise.normal(f"self_rollout_{step}", frames.shape[2:])
+                predicted = self.predict_clean(denoiser, context, actions[:, step:newest], bucket, start)
+                window[newest] = torch.where(replaced, predicted, window[newest])
+        return torch.stack(window[-length:], dim=1)
+
+    def predict_clean(
+        self, denoiser: Denoiser, context: Tensor, actions: Tensor, bucket: Tensor, start: Tensor
+    ) -> Tensor:
+        """One-step prediction (B, C, h, w) from pure noise."""
+        last = self.schedule.num_timesteps - 1
+        timesteps = torch.full((len(context),), last, device=context.device)
+        output = denoiser(start, timesteps, context, actions, bucket).float()
+        signal, scale = float(self.schedule.signal[last]), float(self.schedule.noise_scale[last])
+        return clean_and_noise(self.schedule.prediction_type, output, start, signal, scale)[0]
+
+    def corrupt(self, context: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Add noise of a random level, or drop the context; gives the context and its noise bucket (B,)."""
+        level = noise.uniform("noise_level") * self.config.max_noise_level
+        level = torch.where(noise.uniform("clean") < self.config.clean_context_share, torch.zeros_like(level), level)
+        context = add_context_noise(context, level, noise.normal("context", context.shape[1:]))
+        dropped = noise.uniform("dropout") < self.config.context_dropout
+        bucket = noise_bucket(level, int(self.contract.settings["num_noise_buckets"]), self.config.max_noise_level)
+        # The null context of guidance is zeros with bucket 0, in training as in play.
+        return drop_context(context, dropped), torch.where(dropped, torch.zeros_like(bucket), bucket)
+
+    def denoising_error(
+        self, denoiser: Denoiser, context: Tensor, actions: Tensor, bucket: Tensor, target: Tensor, noise: Noise
+    ) -> tuple[Tensor, Tensor]:
+        """Squared error (B, C, h, w) of the prediction, and bool (B,): which samples were at the last timestep."""
+        count = self.schedule.num_timesteps
+        timesteps = (noise.uniform("timestep") * count).long().clamp(max=count - 1)
+        terminal = noise.uniform("terminal") < self.config.terminal_share
+        timesteps = torch.where(terminal, count - 1, timesteps)
+        signal, scale = self.schedule.levels(timesteps)
+        added = noise.normal("target", target.shape[1:])
+        if self.config.noise_offset:
+            added = added + self.config.noise_offset * noise.normal("offset", (target.shape[1], 1, 1))
+        seen = added
+        if self.config.input_perturbation:
+            seen = added + self.config.input_perturbation * noise.normal("perturbation", target.shape[1:])
+        output = denoiser(signal * target + scale * seen, timesteps, context, actions, bucket).float()
+        wanted = prediction_target(self.schedule.prediction_type, target, added, signal, scale)
+        error = (output - wanted) ** 2
+        if self.config.snr_gamma is not None:
+            snr = (signal / scale) ** 2
+            weight = snr.clamp(max=self.config.snr_gamma) / snr
+            error = error * (weight if self.schedule.prediction_type == "epsilon" else weight * snr / (snr + 1))
+        return error, terminal
+
+    def cell_weights(self, target: Tensor, newest: Tensor) -> Tensor:
+        """(B, 1, h, w): 1, plus `moving_weight` where the target left the newest frame or the median scene."""
+        moved = (target - newest).abs().amax(1, keepdim=True) > self.config.moving_threshold
+        foreground = (target - self.median.to(target.device)).abs().amax(1, keepdim=True) > self.config.moving_threshold
+        return 1.0 + self.config.moving_weight * (moved | foreground)

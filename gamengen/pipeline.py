@@ -1,0 +1,168 @@
+"""GameNGenPipeline: a world folder on disk, of stock diffusers components, with its contract and start states."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    DDIMScheduler,
+    DiffusionPipeline,
+    FlowMatchEulerDiscreteScheduler,
+    UNet2DConditionModel,
+)
+from torch import Tensor
+
+from gamengen.autoencoder import AutoencoderCodec
+from gamengen.contract import WorldContract, to_dict, world_from_dict
+from gamengen.denoiser import Denoiser
+from gamengen.durable import publish_folder, read_json, write_json
+from gamengen.noise import NUM_NOISE_BUCKETS, add_context_noise, noise_bucket
+from gamengen.sampler import sample, stacked_denoise
+from gamengen.schedule import read_schedule
+from gamengen.start_states import read_start_states, write_start_states
+from gamengen.world import StartState
+
+KIND = "latent_diffusion"
+START_STATES_FILE = "start_states.parquet"
+
+
+class GameNGenPipeline(DiffusionPipeline):
+    """The next frame of a game from past frames and actions.
+
+    Args:
+        unet: the denoiser, trained by `scripts/train_unet.py`.
+        vae: the codec's autoencoder, decoder fine-tuned or not.
+        scheduler: DDIM (zero terminal SNR, trailing) or rectified flow.
+        contract: `WorldContract` as plain JSON values.
+    """
+
+    model_cpu_offload_seq = "unet->vae"
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        vae: AutoencoderKL | AutoencoderTiny,
+        scheduler: DDIMScheduler | FlowMatchEulerDiscreteScheduler,
+        contract: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self.register_modules(unet=unet, vae=vae, scheduler=scheduler)
+        self.register_to_config(contract=contract)
+        self.world_contract: WorldContract = world_from_dict(contract)
+        self.codec = AutoencoderCodec(vae, self.world_contract.game, self.world_contract.codec.patch_size)
+        if self.codec.contract.fingerprint != self.world_contract.codec.fingerprint:
+            raise ValueError(
+                f"the VAE's encoder has fingerprint {self.codec.contract.fingerprint}, the world was trained on latents of "
+                f"{self.world_contract.codec.fingerprint}: use the VAE that made the shards, or its fine-tuned decoder"
+            )
+        self.schedule = read_schedule(scheduler)
+        self.denoiser = Denoiser(unet, self.world_contract)
+        self.start_states: list[StartState] = []
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        context: Tensor,
+        actions: Tensor,
+        noise: Tensor,
+        *,
+        num_inference_steps: int = 4,
+        guidance_scale: float = 1.0,
+        noise_level: float = 0.0,
+        context_noise: Tensor | None = None,
+    ) -> Tensor:
+        """The next latent.
+
+        Args:
+            context: (B, L, C, h, w) normalised latents, oldest first.
+            actions: int64 (B, L); the last one causes the result.
+            noise: (B, C, h, w) standard normal, the sampler's start.
+            noise_level: standard deviation of noise added to the context, told to the network as its bucket.
+            context_noise: (B, L, C, h, w) standard normal; needed when noise_level > 0.
+        Returns:
+            (B, C, h, w) normalised latent; `decode_latents` makes a frame of it.
+        """
+        settings = self.world_contract.settings
+        level = torch.full((len(context),), noise_level, device=context.device)
+        if noise_level > 0:
+            if context_noise is None:
+                raise ValueError(
+                    "noise_level > 0 needs context_noise: the network expects noise of the level it is told"
+                )
+            context = add_context_noise(context, level, context_noise)
+        bucket = noise_bucket(
+            level, int(settings.get("num_noise_buckets", NUM_NOISE_BUCKETS)), settings["max_noise_level"]
+        )
+        denoise = stacked_denoise(self.denoiser, context, actions, bucket, guidance_scale)
+        return sample(denoise, self.schedule, noise, num_inference_steps)
+
+    @torch.no_grad()
+    def encode_frames(self, frames: Tensor) -> Tensor:
+        """uint8 (N, H, W, 3) -> normalised latents (N, C, h, w), float32, with the rounding of stored latents."""
+        mean, std = self._statistics(frames.device)
+        return (self.codec.encode(frames).float() - mean) / std
+
+    @torch.no_grad()
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """Normalised latents (N, C, h, w) -> uint8 frames (N, H, W, 3)."""
+        mean, std = self._statistics(latents.device)
+        return self.codec.decode(latents * std + mean)
+
+    def _statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        codec = self.world_contract.codec
+        assert codec.mean is not None and codec.std is not None
+        shape = (-1, 1, 1)
+        return torch.tensor(codec.mean, device=device).view(shape), torch.tensor(codec.std, device=device).view(shape)
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:  # type: ignore[override]
+        """Write the world folder: components, contract and start states, all or nothing, no absolute paths inside."""
+        if kwargs.pop("push_to_hub", False):
+            raise ValueError("save_pretrained(push_to_hub=True) would upload before the start states are written")
+        final = Path(save_directory)
+        unfinished = final.with_name(final.name + ".tmp")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        super().save_pretrained(unfinished, **kwargs)
+        for config in [*unfinished.glob("*/config.json"), unfinished / "model_index.json"]:
+            write_json(config, {k: v for k, v in read_json(config).items() if k != "_name_or_path"})
+        write_start_states(unfinished / START_STATES_FILE, self.start_states)
+        publish_folder(unfinished, final)
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
+    ) -> GameNGenPipeline:
+        """Load a world folder. A `contract` argument is refused: the folder's own is the only true one."""
+        if "contract" in kwargs:
+            raise ValueError(
+                "from_pretrained takes no contract: the world folder's own contract is part of its weights"
+            )
+        pipeline: GameNGenPipeline = super().from_pretrained(
+            pretrained_model_name_or_path, low_cpu_mem_usage=False, **kwargs
+        )
+        starts = Path(pretrained_model_name_or_path) / START_STATES_FILE
+        if starts.is_file():
+            pipeline.start_states = read_start_states(starts)
+        pipeline.unet.to(memory_format=torch.channels_last)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+
+def build_pipeline(
+    unet: UNet2DConditionModel,
+    vae: AutoencoderKL | AutoencoderTiny,
+    scheduler: Any,
+    contract: WorldContract,
+    start_states: Sequence[StartState],
+) -> GameNGenPipeline:
+    """A pipeline from parts at hand."""
+    pipeline = GameNGenPipeline(unet=unet, vae=vae, scheduler=scheduler, contract=to_dict(contract))
+    pipeline.start_states = list(start_states)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline

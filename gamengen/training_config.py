@@ -1,0 +1,81 @@
+"""What a trainer is told, what a loss function gives, and what training returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from diffusers import ModelMixin
+from torch import Tensor
+
+from gamengen.noise import Noise
+from gamengen.optimizer import OptimizerConfig
+
+Modules = dict[str, ModelMixin]
+Batch = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class LossOutput:
+    """What a loss function gives for B samples."""
+
+    per_sample: Tensor
+    """float (B,): normalised within each sample, so that the mean over any split of a batch is the same."""
+    logs: dict[str, Tensor] = field(default_factory=dict)
+    """Detached scalars for the progress bar and the trackers."""
+
+
+LossFunction = Callable[[Modules, Batch, Noise], LossOutput]
+BatchFunction = Callable[[int, Sequence[int]], Batch]
+"""(optimizer step, indices in the global batch) -> the samples, on any device."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(OptimizerConfig):
+    """Flags of every trainer, spelled as in the training scripts of diffusers."""
+
+    seed: int = 0
+    train_batch_size: int = 32
+    """Samples a process and micro-batch."""
+    gradient_accumulation_steps: int = 1
+    max_train_steps: int = 10_000
+    max_train_minutes: float | None = None
+    """Stop (annealed) after this many minutes of training, if that comes before max_train_steps. Such a run depends
+    on the speed of the machine; without it a run is a function of its config alone."""
+    gradient_checkpointing: bool = False
+    mixed_precision: Literal["no", "fp16", "bf16"] = "no"
+    """Autocast; the weights and the optimizer stay float32."""
+    allow_tf32: bool = False
+    compile: bool = False
+    dataloader_num_workers: int = 0
+    """Threads that make the next batch ahead. The latents stand in memory: 0 is usually as fast."""
+    use_ema: bool = True
+    ema_max_decay: float = 0.999
+    ema_inv_gamma: float = 1.0
+    ema_power: float = 0.75
+    checkpointing_steps: int = 500
+    checkpoints_total_limit: int | None = 2
+    resume_from_checkpoint: str = "latest"
+    """`latest` continues a run that is there, `none` starts at step 0, a path continues from that checkpoint."""
+    validation_steps: int = 500
+    report_to: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard"
+    logging_dir: str = "logs"
+    tracker_project_name: str = "gamengen"
+    num_processes: int | None = None
+    """Ranks that the launcher was asked for; another number is an error instead of a slow surprise."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What `train` did; the modules hold the final (EMA) weights."""
+
+    steps: int
+    seconds: float
+    """Training time of all sessions of this run, validation and checkpoints excluded."""
+    fetch_seconds: float
+    """Share of this session's time that went into making batches."""
+    step_seconds: float
+    """Time of this session's optimizer steps, fetching included."""
+    skipped_steps: int
+    logs: dict[str, float]

@@ -1,0 +1,160 @@
+"""Arrays to training windows: which rows stand in a window, and which windows stand in a batch.
+
+The window for target `frames[t + 1]` holds `frames[t - L + 1 .. t]` and `actions[t - L + 1 .. t]`; its last action
+causes the target. Before the first frame the first frame is repeated with the no-op action. Training, rollout, env
+and player use the one function here that says so, `window_rows`.
+
+The order of the windows is a pure function of (seed, position): no state, no workers, exact resume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from gamengen.contract import GameContract
+from gamengen.noise import key_of
+from gamengen.world import StartState
+
+
+class Rows(Protocol):
+    """What windows read: rows of arrays with the action chosen on each. `shards.ArrayTable` is one."""
+
+    @property
+    def actions(self) -> Tensor: ...
+    @property
+    def segments(self) -> Tensor: ...
+    @property
+    def stream_ids(self) -> Sequence[str]: ...
+    @property
+    def indices_in_stream(self) -> Sequence[int]: ...
+
+    def gather(self, rows: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class WindowBatch:
+    """B windows. With `extra` frames before the context, for self-rollout, L below means L + extra."""
+
+    context: Tensor
+    """(B, L, C, h, w) raw arrays, oldest first."""
+    actions: Tensor
+    """int64 (B, L); the last one causes the target."""
+    targets: Tensor
+    """(B, C, h, w) raw arrays."""
+
+
+def window_rows(newest: Tensor, first: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """Rows of the `length` frames that end at row `newest`, under the border rule.
+
+    Args:
+        newest: int64 (B,) row of each window's newest context frame.
+        first: int64 (B,) row of the first frame of the episode (or stream) that it stands in.
+    Returns:
+        rows int64 (B, length), oldest first; and bool (B, length), True where a row repeats the first frame and so
+        its action is the no-op.
+    """
+    rows = newest.unsqueeze(1) + torch.arange(1 - length, 1)
+    border = rows < first.unsqueeze(1)
+    return torch.maximum(rows, first.unsqueeze(1)), border
+
+
+def window_actions(actions: Tensor, rows: Tensor, border: Tensor, noop_action: int) -> Tensor:
+    """int64 (B, length) actions of a window: the no-op at the border and where an episode's last action is null."""
+    window = actions[rows]
+    return torch.where(border | (window < 0), noop_action, window)
+
+
+def start_window(start: StartState, game: GameContract, length: int) -> tuple[Tensor, Tensor]:
+    """The prompt of a world, under the same border rule as a training window.
+
+    Returns:
+        frames uint8 (length, H, W, 3) and actions int64 (length - 1,) between them; the action to come is the player's.
+    Raises:
+        ValueError: the start state does not fit the game.
+    """
+    start.check(game)
+    rows, border = window_rows(torch.tensor([len(start.frames) - 1]), torch.tensor([0]), length)
+    # The newest frame's action is not chosen yet: null, like the last one of an episode.
+    actions = torch.cat([torch.as_tensor(start.actions, dtype=torch.int64), torch.tensor([-1])])
+    window = window_actions(actions, rows, border, game.noop_action)
+    return torch.as_tensor(start.frames)[rows[0]], window[0, :-1]
+
+
+class Windows:
+    """All training windows of one split.
+
+    Args:
+        rows: the arrays, in stream order.
+        context_length: L.
+        extra: further frames before the context, for self-rollout (k predictions need k).
+        cross_resets: let windows run over the reset between consecutive episodes of one recorder stream, so that a
+            dream learns how a new game begins. Otherwise windows stay inside an episode.
+    """
+
+    def __init__(
+        self, rows: Rows, game: GameContract, context_length: int, *, extra: int = 0, cross_resets: bool = False
+    ) -> None:
+        self.rows, self.length, self.noop_action = rows, context_length + extra, game.noop_action
+        segments = _joined_streams(rows) if cross_resets else [(int(a), int(b)) for a, b in rows.segments]
+        # A segment of n rows has n - 1 targets: every row but its first.
+        self.targets = torch.cat([torch.arange(a + 1, b) for a, b in segments] or [torch.arange(0)])
+        self.firsts = torch.cat([torch.full((b - a - 1,), a) for a, b in segments if b > a] or [torch.arange(0)]).long()
+        self._order: tuple[tuple[int, int], Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def at(self, positions: Tensor) -> WindowBatch:
+        """The windows of int64 (B,) positions in 0 .. len - 1."""
+        targets = self.targets[positions]
+        rows, border = window_rows(targets - 1, self.firsts[positions], self.length)
+        actions = window_actions(self.rows.actions, rows, border, self.noop_action)
+        arrays = self.rows.gather(torch.cat([rows, targets.unsqueeze(1)], dim=1))
+        return WindowBatch(arrays[:, :-1], actions, arrays[:, -1])
+
+    def shuffled(self, seed: int, positions: Sequence[int]) -> WindowBatch:
+        """Windows at `positions` of an endless stream of reshuffled epochs; a pure function of its arguments."""
+        count = len(self)
+        chosen = [int(self._permutation(seed, p // count)[p % count]) for p in positions]
+        return self.at(torch.tensor(chosen))
+
+    def limit(self, count: int | None) -> None:
+        """Keep the first `count` windows only; None keeps all."""
+        if count is not None:
+            self.targets, self.firsts, self._order = self.targets[:count], self.firsts[:count], None
+
+    def check_batch(self, global_batch: int) -> None:
+        """Raise ValueError when there are fewer windows than one batch needs."""
+        if len(self) < global_batch:
+            raise ValueError(
+                f"the training split has {len(self)} windows, one global batch needs {global_batch}: record more frames "
+                "or lower --train_batch_size"
+            )
+
+    def _permutation(self, seed: int, epoch: int) -> Tensor:
+        order = self._order
+        if order is None or order[0] != (seed, epoch):
+            generator = torch.Generator().manual_seed(key_of("order", seed, epoch))
+            order = ((seed, epoch), torch.randperm(len(self), generator=generator))
+            self._order = order  # one assignment: another thread sees the old pair or the new one
+        return order[1]
+
+
+def _joined_streams(rows: Rows) -> list[tuple[int, int]]:
+    """[start, end) of runs of consecutive episodes of one stream."""
+    runs: list[tuple[int, int]] = []
+    previous: tuple[str, int] | None = None
+    for (start, end), stream, index in zip(
+        rows.segments.tolist(), rows.stream_ids, rows.indices_in_stream, strict=True
+    ):
+        if previous == (stream, index - 1) and runs and runs[-1][1] == start:
+            runs[-1] = (runs[-1][0], end)
+        else:
+            runs.append((start, end))
+        previous = (stream, index)
+    return runs

@@ -1,0 +1,119 @@
+"""Dream a game: roll a world out from held-out start states, beside the real game.
+
+Reads   a world folder, or a run folder that holds unet/ (and decoder/).
+Writes  an animation (.gif, .webp or .mp4) of the dream, of the real game in the same state under the same actions, and
+        of the actions; with --save_frames also the raw frames (.npz).
+Example
+    python scripts/rollout.py --world runs/breakout --num_inference_steps 4 --output rollout.gif
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import tyro
+from tqdm.auto import tqdm
+
+from gamengen.config import parse
+from gamengen.loading import load_start_states, load_world
+from gamengen.media import comparison, write_animation, write_frames
+from gamengen.rollout import Rollout, choose_actions, rollout
+from gamengen.run_folder import print_plan
+from gamengen.world import StartState, World
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Roll a world out from held-out start states."""
+
+    preset: str = "default"
+    world: str = tyro.MISSING
+    """World folder, or a run folder."""
+    output: str = "rollout.gif"
+    """Animation to write: .gif, .webp or .mp4."""
+    actions: str = "recorded"
+    """`recorded`, `random`, `noop`, or action names or ids such as `RIGHT,RIGHT,NOOP` (repeated)."""
+    num_frames: int = 128
+    num_starts: int = 2
+    """Games side by side, from start states spread over the held-out ones."""
+    num_inference_steps: int = 4
+    guidance_scale: float = 1.0
+    noise_level: float = 0.0
+    seed: int = 0
+    real: Literal["auto", "yes", "no"] = "auto"
+    """The real game beside the dream, by replay in the emulator; `auto` leaves it out, and says so, where it cannot be."""
+    scale: int = 2
+    """Integer enlargement of the animation."""
+    save_frames: bool = False
+    """Also write the raw frames and actions beside the animation, as .npz."""
+    device: str = "auto"
+    dry_run: bool = False
+
+
+PRESETS = {"default": Config()}
+
+
+def main(config: Config) -> Rollout | None:
+    if config.dry_run:
+        print_plan("rollout", config, {"frames": str(config.num_frames * config.num_starts)})
+        return None
+    every = load_start_states(config.world)
+    chosen = np.linspace(0, len(every) - 1, min(config.num_starts, len(every))).round().astype(int)
+    starts = [every[i] for i in chosen]
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+    world = load_world(
+        config.world,
+        len(starts),
+        device=device,
+        num_inference_steps=config.num_inference_steps,
+        guidance_scale=config.guidance_scale,
+        noise_level=config.noise_level,
+    )
+    game = world.contract.game
+    actions = choose_actions(config.actions, starts, game, config.num_frames, config.seed)
+    seeds = [config.seed + i for i in range(len(starts))]
+    started = time.perf_counter()
+    with tqdm(total=config.num_frames, desc="dreaming", unit="frame") as bar:
+        dream = rollout(world, starts, seeds, actions, progress=lambda _: bar.update())
+    seconds = time.perf_counter() - started
+    truth = real_game(config, world, starts, seeds, actions)
+    panels = {"real game": truth.frames, "dream": dream.frames} if truth is not None else {"dream": dream.frames}
+    write_animation(config.output, comparison(panels, actions, game, scale=config.scale), fps=game.fps)
+    print(
+        f"wrote {config.output}: {len(starts)} starts x {config.num_frames} frames at {config.num_inference_steps} steps, "
+        f"{config.num_frames / seconds:.1f} frames a second with {len(starts)} games side by side"
+    )
+    if config.save_frames:
+        raw = Path(config.output).with_suffix(".npz")
+        write_frames(raw, dream=dream.frames, actions=actions, **({"real": truth.frames} if truth is not None else {}))
+        print(f"wrote {raw}")
+    return dream
+
+
+def real_game(
+    config: Config, world: World, starts: list[StartState], seeds: list[int], actions: np.ndarray
+) -> Rollout | None:
+    """The emulator in the same states under the same actions, or None with a word why."""
+    if config.real == "no":
+        return None
+    try:
+        if any(start.replay is None for start in starts):
+            raise ValueError("the start states do not say how to replay them")
+        from gamengen.emulator_world import EmulatorWorld
+
+        emulator = EmulatorWorld(world.contract.game, len(starts))
+        return rollout(emulator, starts, seeds, actions)
+    except (ImportError, ValueError) as error:
+        if config.real == "yes":
+            raise
+        print(f"without the real game beside the dream: {error}")
+        return None
+
+
+if __name__ == "__main__":
+    main(parse(PRESETS))

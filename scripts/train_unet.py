@@ -1,0 +1,239 @@
+"""Train the action-conditioned UNet on encoded latents.
+
+Reads   a latents folder of scripts/encode_latents.py (shards, codec, start states).
+Writes  <output_dir>/checkpoint-N/ (resumable), <output_dir>/world/ (playable: `--world <output_dir>/world`),
+        metrics.jsonl, TensorBoard logs, run.json. The same command again continues where it stopped.
+Example
+    accelerate launch scripts/train_unet.py --latents data/breakout-latents --output_dir runs/breakout/unet
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import torch
+import tyro
+from accelerate import PartialState
+from diffusers import UNet2DConditionModel
+
+from gamengen.config import parse
+from gamengen.contract import CodecContract, WorldContract
+from gamengen.denoiser import DenoiserConfig, build_unet, check_unet, world_settings
+from gamengen.loss import LatentDiffusionLoss, LossConfig
+from gamengen.pipeline import KIND, build_pipeline
+from gamengen.run_folder import RunFolder, print_plan
+from gamengen.schedule import PredictionType, build_scheduler, read_schedule
+from gamengen.shards import latents_fingerprint, load_codec, load_table, read_contract, read_statistics
+from gamengen.start_states import read_start_states
+from gamengen.training import TrainingConfig, train
+from gamengen.validation import Validation
+from gamengen.windows import Windows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Train the action-conditioned UNet on encoded latents."""
+
+    preset: str = "small"
+    """tiny: seconds, for tests. demo: minutes on 2 CPU cores. small: hours on 2 cores or minutes on a GPU.
+    atari: one GPU."""
+    latents: Annotated[str, tyro.conf.arg(aliases=("--train_data_dir",))] = tyro.MISSING
+    """Folder of scripts/encode_latents.py."""
+    output_dir: str = tyro.MISSING
+    pretrained_model_name_or_path: str | None = None
+    """Start from this UNet (folder with config.json, such as <run>/checkpoint-500/unet_ema) instead of from scratch."""
+    revision: str | None = None
+    variant: str | None = None
+    cache_dir: str | None = None
+    resolution: tuple[int, int] | None = None
+    """Frame height and width to expect; other latents are refused."""
+    context_length: int = 4
+    """Past frames and actions that the next frame is predicted from (L)."""
+    prediction_type: PredictionType = "v_prediction"
+    cross_resets: bool = False
+    """Let windows run over the reset between two games of one recorder, so that a dream can begin a new game."""
+    max_train_samples: int | None = None
+    num_train_epochs: int | None = None
+    """Instead of max_train_steps."""
+    num_validation_windows: int = 32
+    keep_on_device: bool = True
+    """Hold all latents in the training device's memory when they fit."""
+    denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    dry_run: bool = False
+    """Print the config and what it will cost, and stop."""
+    overwrite: bool = False
+    """Start over in an output folder of another config."""
+
+
+PRESETS = {
+    # 20 steps of a UNet of a few thousand parameters: seconds.
+    "tiny": Config(
+        preset="tiny",
+        num_validation_windows=4,
+        denoiser=DenoiserConfig(
+            block_out_channels=(8, 16), layers_per_block=1, cross_attention_dim=8, norm_num_groups=4
+        ),
+        training=TrainingConfig(
+            max_train_steps=20,
+            train_batch_size=4,
+            lr_warmup_steps=2,
+            checkpointing_steps=10,
+            validation_steps=10,
+            report_to="none",
+        ),
+    ),
+    "demo": Config(
+        preset="demo",
+        denoiser=DenoiserConfig(block_out_channels=(32, 64, 96)),
+        training=TrainingConfig(
+            max_train_steps=20_000,
+            max_train_minutes=6.0,
+            checkpointing_steps=250,
+            validation_steps=0,
+            ema_max_decay=0.99,
+        ),
+    ),
+    "small": Config(
+        preset="small",
+        denoiser=DenoiserConfig(block_out_channels=(48, 96, 144)),
+        training=TrainingConfig(max_train_steps=20_000, checkpointing_steps=500, validation_steps=1000),
+    ),
+    "atari": Config(
+        preset="atari",
+        context_length=8,
+        cross_resets=True,
+        denoiser=DenoiserConfig(block_out_channels=(128, 256, 384), attention_levels=2),
+        training=TrainingConfig(
+            max_train_steps=100_000,
+            train_batch_size=128,
+            learning_rate=3e-4,
+            mixed_precision="bf16",
+            compile=True,
+            ema_max_decay=0.9995,
+            checkpointing_steps=2000,
+            validation_steps=5000,
+            lr_warmup_steps=500,
+        ),
+    ),
+}
+
+
+def main(config: Config) -> dict[str, Any]:
+    state = PartialState(cpu=not torch.cuda.is_available())
+    contract = make_contract(config, read_contract(config.latents))
+    unet = make_unet(config, contract)
+    if config.dry_run:
+        print_plan("train_unet", config, cost_of(config, unet))
+        return {}
+    run = RunFolder.open(
+        config.output_dir,
+        "train_unet",
+        config,
+        overwrite=config.overwrite,
+        data_fingerprint=latents_fingerprint(config.latents),
+        is_main_process=state.is_main_process,
+    )
+    codec, statistics = load_codec(config.latents), read_statistics(config.latents)
+    scheduler = build_scheduler(config.prediction_type)
+    loss_fn = LatentDiffusionLoss(config.loss, contract, read_schedule(scheduler), statistics.median)
+    device = state.device if config.keep_on_device else torch.device("cpu")
+    windows = {
+        split: Windows(
+            load_table(config.latents, split, device=device),
+            contract.game,
+            config.context_length,
+            extra=config.loss.self_rollout_steps,
+            cross_resets=config.cross_resets,
+        )
+        for split in ("train", "validation")
+    }
+    training = budget(config, len(windows["train"]), state.num_processes)
+    windows["train"].limit(config.max_train_samples)
+    global_batch = training.train_batch_size * training.gradient_accumulation_steps * state.num_processes
+    windows["train"].check_batch(global_batch)
+
+    def batch_fn(step: int, indices: Any) -> dict[str, torch.Tensor]:
+        batch = windows["train"].shuffled(training.seed, [step * global_batch + i for i in indices])
+        return {"context": batch.context, "actions": batch.actions, "targets": batch.targets}
+
+    pipeline = build_pipeline(
+        unet, codec.vae, scheduler, contract, read_start_states(f"{config.latents}/start_states.parquet")
+    )
+    pipeline.vae.to(state.device)
+    validation = Validation(pipeline, windows["validation"], loss_fn, config.num_validation_windows, training.seed)
+
+    def validate(modules: Any, step: int) -> Any:
+        results = validation(modules, step)
+        pipeline.save_pretrained(run.path / "world")
+        return results
+
+    result = train(training, {"unet": unet}, loss_fn, batch_fn, run.path, validate=validate, description="train_unet")
+    figures = {**dataclasses.asdict(result), "last_validation": validation.scalars}
+    if state.is_main_process:
+        run.finish(figures)
+        print(f"world: {run.path / 'world'}   {validation.summary()}")
+    return figures
+
+
+def make_contract(config: Config, codec: CodecContract) -> WorldContract:
+    """The contract of the world that this run makes."""
+    if config.resolution is not None and config.resolution != (codec.game.frame_height, codec.game.frame_width):
+        raise ValueError(
+            f"{config.latents}: frames are {codec.game.frame_height}x{codec.game.frame_width}, --resolution asks for "
+            f"{config.resolution[0]}x{config.resolution[1]}"
+        )
+    return WorldContract(
+        codec=codec,
+        kind=KIND,
+        context_length=config.context_length,
+        settings=world_settings(config.loss.max_noise_level, config.prediction_type),
+    )
+
+
+def make_unet(config: Config, contract: WorldContract) -> UNet2DConditionModel:
+    """From scratch, or from a UNet of the same shape."""
+    if config.pretrained_model_name_or_path is None:
+        torch.manual_seed(config.training.seed)
+        unet = build_unet(config.denoiser, contract)
+    else:
+        unet = UNet2DConditionModel.from_pretrained(
+            config.pretrained_model_name_or_path,
+            revision=config.revision,
+            variant=config.variant,
+            cache_dir=config.cache_dir,
+            low_cpu_mem_usage=False,
+        )
+        check_unet(unet, contract)
+    return unet.to(memory_format=torch.channels_last)
+
+
+def budget(config: Config, num_windows: int, num_processes: int) -> TrainingConfig:
+    """The training config with epochs, if given, counted in steps."""
+    if config.num_train_epochs is None:
+        return config.training
+    training = config.training
+    samples = min(num_windows, config.max_train_samples or num_windows)
+    per_step = training.train_batch_size * training.gradient_accumulation_steps * num_processes
+    return dataclasses.replace(training, max_train_steps=max(1, samples * config.num_train_epochs // per_step))
+
+
+def cost_of(config: Config, unet: UNet2DConditionModel) -> dict[str, str]:
+    """What a run will take: parameters, checkpoint size, and time measured on a few steps of forward and backward."""
+    parameters = sum(p.numel() for p in unet.parameters())
+    copies = 2 + 2 * config.training.use_ema  # weights and two Adam moments, and the EMA copy in a checkpoint
+    kept = config.training.checkpoints_total_limit or 1
+    return {
+        "parameters": f"{parameters / 1e6:.2f} M",
+        "disk": f"{parameters * 4 * copies * (kept + 1) / 1e6:.0f} MB for {kept} checkpoints and the world",
+        "time": f"{config.training.max_train_minutes:g} minutes at most"
+        if config.training.max_train_minutes
+        else f"{config.training.max_train_steps} steps",
+    }
+
+
+if __name__ == "__main__":
+    main(parse(PRESETS))
