@@ -32,16 +32,17 @@ def find_world(path: str | Path) -> Path:
     )
 
 
-def load_pipeline(path: str | Path, **kwargs: Any) -> Any:
+def load_pipeline(path: str | Path, *, parts: bool = False, **kwargs: Any) -> Any:
     """The GameNGenPipeline of a world folder or a run folder; a run's fine-tuned `decoder/` is used when it is there.
 
     Args:
+        parts: take a run's newest parts (`unet/world`, `decoder`) even where it holds an exported `world/`.
         kwargs: for `from_pretrained`.
     """
     from gamengen.autoencoder import load_vae
     from gamengen.pipeline import GameNGenPipeline
 
-    folder = find_world(path)
+    folder = find_world(Path(path) / "unet" if parts else path)
     decoder = Path(path) / "decoder"
     if folder == Path(path) / "unet/world" and (decoder / "config.json").is_file():
         kwargs.setdefault("vae", load_vae(str(decoder)))

@@ -137,6 +137,9 @@ def main(config: Config) -> dict[str, Any]:
         data_fingerprint=latents_fingerprint(config.latents),
         is_main_process=state.is_main_process,
     )
+    if run.finished and not run.changed:
+        print(f"{run.path}: this run is finished; nothing to do")
+        return run.results or {}
     codec, statistics = load_codec(config.latents), read_statistics(config.latents)
     scheduler = build_scheduler(config.prediction_type)
     loss_fn = LatentDiffusionLoss(config.loss, contract, read_schedule(scheduler), statistics.median)

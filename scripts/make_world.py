@@ -1,0 +1,193 @@
+"""From a game to a playable dream of it: every stage of the chain, one after the other.
+
+    agent -> episodes -> VAE -> latents -> UNet -> decoder -> world folder -> rollout and figures
+
+Reads   nothing but the game.
+Writes  <output_dir>/{agent,data,vae,latents,unet,decoder,world,eval}/, rollout.gif and stages.json. Every stage is a
+        script of its own that can be run alone; the same command again continues where it stopped.
+Example
+    python scripts/make_world.py --preset demo --output_dir runs/demo
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from gamengen.config import parse
+from gamengen.durable import write_json
+from gamengen.run_folder import print_plan
+
+SCRIPTS = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """From a game to a playable dream of it."""
+
+    preset: str = "demo"
+    output_dir: str = tyro.MISSING
+    env_id: str = "ALE/Pong-v5"
+    seed: int = 0
+    launcher: str = ""
+    """How the trainers are started, such as `accelerate launch --multi_gpu`; empty: this Python, one process."""
+    agent: str = ""
+    """Further flags of train_agent.py; `skip` leaves the agent out."""
+    episodes: str = ""
+    """Further flags of record_episodes.py; and so on for the other stages."""
+    vae: str = ""
+    latents: str = ""
+    unet: str = ""
+    decoder: str = ""
+    world: str = ""
+    evaluation: str = ""
+    rollout: str = ""
+    dry_run: bool = False
+
+
+PRESETS = {
+    # The whole way in about two minutes; the dream is noise.
+    "tiny": Config(
+        preset="tiny",
+        agent="--preset tiny",
+        episodes="--preset tiny",
+        vae="--preset tiny",
+        latents="--preset tiny",
+        unet="--preset tiny",
+        decoder="--preset tiny",
+        evaluation="--preset tiny",
+        rollout="--num_frames 8",
+    ),
+    # About 13 minutes on 2 CPU cores. Expected figures: README, "What make demo gives".
+    "demo": Config(
+        preset="demo",
+        agent="--preset demo",
+        episodes="--preset demo",
+        vae="--preset demo",
+        latents="--preset demo",
+        unet="--preset demo",
+        decoder="--preset demo",
+        rollout="--num_frames 128",
+    ),
+    # A few hours on 2 CPU cores.
+    "small": Config(
+        preset="small",
+        agent="skip",
+        episodes="--preset small",
+        vae="--preset small",
+        latents="--preset small",
+        unet="--preset small",
+        decoder="--preset small",
+        evaluation="--num_starts 256",
+    ),
+    # One GPU.
+    "atari": Config(
+        preset="atari",
+        agent="skip",
+        episodes="--preset atari",
+        vae="--preset atari",
+        latents="--preset atari",
+        unet="--preset atari",
+        decoder="--preset atari",
+        evaluation="--num_starts 1024 --num_worlds 64",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One script of the chain and its flags."""
+
+    name: str
+    command: list[str]
+
+
+def main(config: Config) -> dict[str, float]:
+    plan = stages(config)
+    if config.dry_run:
+        print_plan("make_world", config, {stage.name: shlex.join(stage.command) for stage in plan})
+        return {}
+    root = Path(config.output_dir)
+    root.mkdir(parents=True, exist_ok=True)
+    seconds: dict[str, float] = {}
+    for number, stage in enumerate(plan, 1):
+        print(f"\n=== {number}/{len(plan)} {stage.name}: {shlex.join(stage.command)}", flush=True)
+        started = time.perf_counter()
+        code = subprocess.run(stage.command).returncode
+        if code != 0:
+            raise SystemExit(
+                f"stage {stage.name} ended with exit code {code}; the reason stands above. "
+                "The same command continues from here"
+            )
+        seconds[stage.name] = round(time.perf_counter() - started, 1)
+        write_json(root / "stages.json", seconds)
+    width = max(map(len, seconds))
+    print("\nseconds a stage")
+    for name, value in [*seconds.items(), ("all", round(sum(seconds.values()), 1))]:
+        print(f"  {name:<{width}}  {value:8.1f}")
+    print(f"\nworld: {root / 'world'}\nrollout: {root / 'rollout.gif'} (real game beside the dream)")
+    return seconds
+
+
+def stages(config: Config) -> list[Stage]:
+    """The commands of the chain, in order."""
+    root = Path(config.output_dir)
+    data, vae, latents = str(root / "data"), str(root / "vae"), str(root / "latents")
+    world, seed = str(root / "world"), ["--seed", str(config.seed)]
+    env = ["--env_id", config.env_id]
+    plan = [
+        (
+            "agent",
+            "train_agent",
+            [*env, *seed, "--record_dir", data, "--output_dir", str(root / "agent")],
+            config.agent,
+        ),
+        ("episodes", "record_episodes", [*env, *seed, "--output_dir", data], config.episodes),
+        ("vae", "train_vae", [*seed, "--dataset", data, "--output_dir", vae], config.vae),
+        ("latents", "encode_latents", ["--dataset", data, "--vae", vae, "--output_dir", latents], config.latents),
+        ("unet", "train_unet", [*seed, "--latents", latents, "--output_dir", str(root / "unet")], config.unet),
+        (
+            "decoder",
+            "finetune_decoder",
+            [*seed, "--dataset", data, "--vae", vae, "--output_dir", str(root / "decoder")],
+            config.decoder,
+        ),
+        ("world", "export_world", ["--run", str(root), "--output_dir", world], config.world),
+        (
+            "rollout",
+            "rollout",
+            [*seed, "--world", world, "--output", str(root / "rollout.gif")],
+            config.rollout,
+        ),
+        (
+            "evaluation",
+            "evaluate",
+            [*seed, "--world", world, "--dataset", data, "--output_dir", str(root / "eval")],
+            config.evaluation,
+        ),
+    ]
+    launched = {"train_vae", "train_unet", "finetune_decoder"}
+    launcher = shlex.split(config.launcher)
+    return [
+        Stage(
+            name,
+            [
+                *(launcher if launcher and script in launched else [sys.executable]),
+                str(SCRIPTS / f"{script}.py"),
+                *flags,
+                *shlex.split(extra),
+            ],
+        )
+        for name, script, flags, extra in plan
+        if extra != "skip"
+    ]
+
+
+if __name__ == "__main__":
+    main(parse(PRESETS))
