@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from gamengen.config import parse
 from gamengen.loading import load_start_states, load_world
-from gamengen.media import comparison, write_animation, write_frames
+from gamengen.media import draw_actions, grid, side_by_side, upscale, write_animation, write_raw_frames
 from gamengen.rollout import Rollout, choose_actions, rollout
 from gamengen.run_folder import print_plan
 from gamengen.world import StartState, World
@@ -49,6 +49,8 @@ class Config:
     """The real game beside the dream, by replay in the emulator; `auto` leaves it out, and says so, where it cannot be."""
     scale: int = 2
     """Integer enlargement of the animation."""
+    columns: int = 2
+    """Games beside each other in the animation."""
     save_frames: bool = False
     """Also write the raw frames and actions beside the animation, as .npz."""
     device: str = "auto"
@@ -82,15 +84,22 @@ def main(config: Config) -> Rollout | None:
         dream = rollout(world, starts, seeds, actions, progress=lambda _: bar.update())
     seconds = time.perf_counter() - started
     truth = real_game(config, world, starts, seeds, actions)
-    panels = {"real game": truth.frames, "dream": dream.frames} if truth is not None else {"dream": dream.frames}
-    write_animation(config.output, comparison(panels, actions, game, scale=config.scale), fps=game.fps)
+    panels = ({"real game": truth.frames} if truth is not None else {}) | {"dream": dream.frames}
+    clips = [
+        draw_actions(
+            side_by_side({name: upscale(frames[b], config.scale) for name, frames in panels.items()}), actions[b], game
+        )
+        for b in range(len(starts))
+    ]
+    write_animation(config.output, grid(clips, columns=config.columns), fps=game.fps)
     print(
         f"wrote {config.output}: {len(starts)} starts x {config.num_frames} frames at {config.num_inference_steps} steps, "
         f"{config.num_frames / seconds:.1f} frames a second with {len(starts)} games side by side"
     )
     if config.save_frames:
         raw = Path(config.output).with_suffix(".npz")
-        write_frames(raw, dream=dream.frames, actions=actions, **({"real": truth.frames} if truth is not None else {}))
+        real = {"real": truth.frames} if truth is not None else {}
+        write_raw_frames(raw, dream.frames, actions=actions, **real)
         print(f"wrote {raw}")
     return dream
 
