@@ -56,7 +56,8 @@ class GameNGenPipeline(DiffusionPipeline):
         self.register_modules(unet=unet, vae=vae, scheduler=scheduler)
         self.register_to_config(contract=contract)
         self.world_contract: WorldContract = world_from_dict(contract)
-        self.codec = AutoencoderCodec(vae, self.world_contract.game, self.world_contract.codec.patch_size)
+        codec = self.world_contract.codec
+        self.codec = AutoencoderCodec(vae, codec.game, codec.patch_size, codec.padding)
         if self.codec.contract.fingerprint != self.world_contract.codec.fingerprint:
             raise ValueError(
                 f"the VAE's encoder has fingerprint {self.codec.contract.fingerprint}, the world was trained on latents of "
