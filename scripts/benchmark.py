@@ -1,0 +1,127 @@
+"""What every stage costs on this machine, in one run: recording, encoding, loading, training, playing, disk.
+
+Reads   a run folder of scripts/make_world.py (data/, latents/, world/, and agent/ppo.zip where there is one).
+Writes  <run>/benchmark.json; prints a table.
+Example
+    python scripts/benchmark.py --run runs/demo
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+
+import torch
+import tyro
+
+from agents.mix import make_players
+from agents.recorder import Recorder, RecorderSettings
+from agents.sb3 import load_policy
+from gamengen.benchmark import dataset_bytes, encoding_speed, machine, play_speed
+from gamengen.config import parse
+from gamengen.contract import read_game_contract
+from gamengen.durable import read_json, write_json
+from gamengen.latent_world import LatentWorld
+from gamengen.loading import load_pipeline
+from gamengen.loss import LatentDiffusionLoss, LossConfig
+from gamengen.run_folder import print_plan
+from gamengen.schedule import read_schedule
+from gamengen.shards import load_codec, load_table, read_statistics
+from gamengen.training import TrainingConfig, train
+from gamengen.windows import Windows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What every stage costs on this machine."""
+
+    preset: str = "default"
+    run: str = "runs/demo"
+    record_frames: int = 3000
+    encode_frames: int = 512
+    train_steps: int = 15
+    train_batch_size: int = 32
+    num_worlds: int = 1
+    """Games stepped together while playing."""
+    dry_run: bool = False
+
+
+PRESETS = {"default": Config(), "tiny": Config(preset="tiny", record_frames=60, encode_frames=16, train_steps=3)}
+
+
+def main(config: Config) -> dict[str, str]:
+    if config.dry_run:
+        print_plan("benchmark", config, {"time": "about a minute"})
+        return {}
+    run = Path(config.run)
+    table: dict[str, str] = {}
+    for name, policy in (("scripted player", "scripted"), ("PPO policy", str(run / "agent" / "ppo.zip"))):
+        if policy == "scripted" or Path(policy).is_file():
+            table[f"recording, {name}"] = f"{recording_speed(run / 'data', policy, config.record_frames):.0f} frames/s"
+    codec = load_codec(run / "latents")
+    table["encoding"] = f"{encoding_speed(codec, run / 'data', config.encode_frames):.0f} frames/s"
+    table |= training_speed(config, run)
+    world = LatentWorld(load_pipeline(run), config.num_worlds, device="cuda" if torch.cuda.is_available() else "cpu")
+    world.reset(world.pipeline.start_states[:1] * config.num_worlds, range(config.num_worlds))
+    for name, timing in play_speed(world).items():
+        rate = f", {1e3 * config.num_worlds / timing.median_ms:.0f} frames/s" if "frame" in name else ""
+        table[f"play, {name}"] = f"{timing.median_ms:.1f} ms (p95 {timing.p95_ms:.1f}){rate}"
+    table["disk, episodes"] = f"{dataset_bytes(run / 'data'):.0f} bytes a frame"
+    index = read_json(run / "latents" / "index.json")["shards"]
+    size = sum(shard["bytes"] for shard in index) / sum(shard["rows"] for shard in index)
+    table["disk, latents"] = f"{size:.0f} bytes a frame"
+    width = max(map(len, table))
+    print(f"\n{machine()}, {date.today().isoformat()}")
+    for name, value in table.items():
+        print(f"  {name:<{width}}  {value}")
+    record = {"machine": machine(), "date": date.today().isoformat(), "config": asdict(config), "table": table}
+    write_json(run / "benchmark.json", record)
+    return table
+
+
+def recording_speed(dataset: Path, policy: str, num_frames: int) -> float:
+    """Frames a second of one process, PNG encoding and writing included."""
+    game = read_game_contract(dataset)
+    players = make_players(policy, game, 0.0, load_policy)
+    with tempfile.TemporaryDirectory() as folder:
+        recorder = Recorder(folder, game, players, RecorderSettings(num_steps=num_frames))
+        started = time.perf_counter()
+        recorder.run()
+        return num_frames / (time.perf_counter() - started)
+
+
+def training_speed(config: Config, run: Path) -> dict[str, str]:
+    """A few real optimizer steps of the run's own UNet; the share of the time that making batches takes."""
+    pipeline = load_pipeline(run, parts=True)
+    contract = pipeline.world_contract
+    loss = LossConfig()
+    loss_fn = LatentDiffusionLoss(
+        loss, contract, read_schedule(pipeline.scheduler), read_statistics(run / "latents").median
+    )
+    table = load_table(run / "latents", "train")
+    windows = Windows(table, contract.game, contract.context_length, extra=loss.self_rollout_steps)
+
+    def batch_fn(step: int, indices: object) -> dict[str, torch.Tensor]:
+        batch = windows.shuffled(0, [step * config.train_batch_size + i for i in indices])  # type: ignore[attr-defined]
+        return {"context": batch.context, "actions": batch.actions, "targets": batch.targets}
+
+    with tempfile.TemporaryDirectory() as folder:
+        result = train(
+            TrainingConfig(
+                max_train_steps=config.train_steps, train_batch_size=config.train_batch_size, report_to="none",
+                checkpointing_steps=0, validation_steps=0,
+            ),
+            {"unet": pipeline.unet}, loss_fn, batch_fn, folder, description="timing",
+        )  # fmt: skip
+    step_ms, fetch_ms = (1e3 * value / result.steps for value in (result.step_seconds, result.fetch_seconds))
+    return {
+        "training, whole step": f"{step_ms:.0f} ms at batch {config.train_batch_size}",
+        "training, loader and noise": f"{fetch_ms:.1f} ms, {100 * fetch_ms / step_ms:.1f} % of the step",
+    }
+
+
+if __name__ == "__main__":
+    main(parse(PRESETS))
