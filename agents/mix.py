@@ -1,0 +1,77 @@
+"""A mix of policies from one word of the command line: `scripted@0.1:3,random:1,runs/agent/ppo.zip`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agents.policies import ConstantPolicy, Policy, RandomPolicy, scripted_policy
+from agents.recorder import Player
+from gamengen.contract import GameContract
+
+SPELLING = "NAME[@EPSILON][:SHARE], comma separated; NAME: scripted, random, noop or a Stable-Baselines3 zip's path"
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """One entry of the mix, as written."""
+
+    name: str
+    epsilon: float | None
+    """None: the recording's own."""
+    share: float
+
+
+def parse_mix(text: str) -> list[PolicySpec]:
+    """Read the entries; the marks may stand in either order.
+
+    Raises:
+        ValueError: shows the spelling.
+    """
+    return [_parse_entry(entry.strip(), text) for entry in text.split(",")]
+
+
+def make_players(
+    text: str, game: GameContract, epsilon: float, load: Callable[[str], tuple[Policy, str]]
+) -> list[Player]:
+    """The players of a mix.
+
+    Args:
+        epsilon: for entries that name none.
+        load: path of a trained policy -> (policy, what it was loaded from).
+    """
+    players = []
+    for spec in parse_mix(text):
+        policy, source = _builtin(spec.name, game) or load(spec.name)
+        players.append(Player(policy, spec.share, epsilon if spec.epsilon is None else spec.epsilon, source))
+    return players
+
+
+def _builtin(name: str, game: GameContract) -> tuple[Policy, str] | None:
+    if name == "scripted":
+        return scripted_policy(game), ""
+    if name == "random":
+        return RandomPolicy(game.num_actions), ""
+    return (ConstantPolicy(game.noop_action), "") if name == "noop" else None
+
+
+def _parse_entry(entry: str, text: str) -> PolicySpec:
+    name, marks = entry, {"@": None, ":": None}
+    for _ in marks:
+        at = max(name.rfind(mark) for mark in marks)
+        value = _number(name[at + 1 :]) if at > 0 else None
+        if value is None:
+            break  # the rest is a path that holds such a mark
+        marks[name[at]] = value
+        name = name[:at]
+    epsilon, share = marks["@"], marks[":"]
+    if not name or (epsilon is not None and not 0 <= epsilon <= 1) or (share is not None and share <= 0):
+        raise ValueError(f"policy {entry!r} of {text!r}: expected {SPELLING}; epsilon 0 to 1, share above 0")
+    return PolicySpec(name, epsilon, 1.0 if share is None else share)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
