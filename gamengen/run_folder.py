@@ -99,7 +99,7 @@ class RunFolder:
         file = path / file_name
         if not is_main_process:
             return cls(path, read_json(file) if file.is_file() else {}, file_name, is_main_process)
-        record = {
+        record: dict[str, Any] = {
             "stage": stage,
             "config": to_plain(config),
             "data_fingerprint": data_fingerprint,
