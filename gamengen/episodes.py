@@ -99,14 +99,14 @@ class EpisodeInfo:
     first_row: int
 
 
-def row_schema(game: GameContract, extra: Collection[pa.Field] = ()) -> pa.Schema:
+def row_schema(game: GameContract | None, extra: Collection[pa.Field] = ()) -> pa.Schema:
     """The parquet schema, with the contract and the features that Hugging Face `datasets` reads in its metadata."""
     columns = [*ROW_FIELDS, *extra]
     features = {field.name: _feature(field.type) for field in columns}
-    return pa.schema(columns, metadata={
-        b"huggingface": json.dumps({"info": {"features": features}}).encode(),
-        CONTRACT_KEY: json.dumps(to_dict(game), sort_keys=True).encode(),
-    })  # fmt: skip
+    metadata = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+    if game is not None:
+        metadata[CONTRACT_KEY] = json.dumps(to_dict(game), sort_keys=True).encode()
+    return pa.schema(columns, metadata=metadata)
 
 
 def read_contract(folder: str | Path) -> GameContract:
@@ -190,14 +190,14 @@ def read_verified(path: Path, entry: dict[str, Any]) -> bytes:
     return data
 
 
-def read_table(data: bytes, game: GameContract, path: Path) -> pa.Table:
-    """A parquet file's rows; ContractMismatch when it was made for another game."""
+def read_table(data: bytes, game: GameContract | None, path: Path) -> pa.Table:
+    """A parquet file's rows; ContractMismatch when it was made for another game (unless `game` is None)."""
     try:
         table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path} is damaged: {error}; restore it or record it again") from error
     theirs = (table.schema.metadata or {}).get(CONTRACT_KEY, b"{}")
-    if json.loads(theirs) != to_dict(game):
+    if game is not None and json.loads(theirs) != to_dict(game):
         raise ContractMismatch(
             f"{path} was recorded as {theirs.decode()}, its folder's contract.json says {json.dumps(to_dict(game))}; "
             "keep datasets of different settings in different folders"
