@@ -1,4 +1,4 @@
-"""A mix of policies from one word of the command line: `scripted@0.1:3,random:1,runs/agent/ppo.zip`."""
+"""What the command line says in one word: a mix of policies (`scripted@0.1:3,random:1,runs/agent/ppo.zip`), a range."""
 
 from __future__ import annotations
 
@@ -45,6 +45,14 @@ def make_players(
         policy, source = _builtin(spec.name, game) or load(spec.name)
         players.append(Player(policy, spec.share, epsilon if spec.epsilon is None else spec.epsilon, source))
     return players
+
+
+def parse_range(text: str, flag: str) -> tuple[int, int]:
+    """`4` -> (4, 4), `1-4` -> (1, 4); ValueError names the flag."""
+    low, _, high = text.partition("-")
+    if not low.isdigit() or (high and not high.isdigit()):
+        raise ValueError(f"--{flag} {text!r}: expected a number such as 4, or a range such as 1-4")
+    return int(low), int(high or low)
 
 
 def _builtin(name: str, game: GameContract) -> tuple[Policy, str] | None:

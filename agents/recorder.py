@@ -18,8 +18,6 @@ from gamengen.contract import GameContract, to_dict
 from gamengen.episode_writer import EpisodeWriter, dataset_lock, open_dataset
 from gamengen.splits import spread_choice
 
-WRITER_FOLDER = "writers"
-
 
 @dataclass(frozen=True)
 class Player:
@@ -100,11 +98,10 @@ class Recorder:
             ValueError: another process records the same shard of the same recording.
         """
         open_dataset(self.folder, self.game)
-        (self.folder / WRITER_FOLDER).mkdir(exist_ok=True)
         lock = f".{self.writer_id}-{self.settings.shard_id:03d}.lock"
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(dataset_lock(self.folder / WRITER_FOLDER, lock, wait=False))
+                stack.enter_context(dataset_lock(self.folder, lock, wait=False))
             except BlockingIOError as error:
                 raise ValueError(
                     f"another process records shard {self.settings.shard_id} of this recording into {self.folder}; "

@@ -21,8 +21,8 @@ from pathlib import Path
 import tyro
 from tqdm import tqdm
 
-from agents.mix import make_players
-from agents.recorder import WRITER_FOLDER, Recorded, Recorder, RecorderSettings
+from agents.mix import make_players, parse_range
+from agents.recorder import Recorded, Recorder, RecorderSettings
 from gamengen.config import parse
 from gamengen.contract import CONTRACT_FILE
 from gamengen.emulator import make_game_contract
@@ -90,19 +90,19 @@ def main(cfg: RecordConfig) -> Recorded | None:
     """Record; what this process's streams hold then."""
     folder = Path(cfg.output_dir)
     game = make_game_contract(
-        cfg.env_id, frame_skip=cfg.frame_skip, hold=_range(cfg.hold, "hold"), max_pool=cfg.max_pool,
+        cfg.env_id, frame_skip=cfg.frame_skip, hold=parse_range(cfg.hold, "hold"), max_pool=cfg.max_pool,
         sticky_probability=cfg.sticky_probability, noop_start_max=cfg.noop_start_max,
         action_set="full" if cfg.full_action_set else "minimal",
     )  # fmt: skip
 
     def load(path: str):
-        from agents.sb3 import load_policy  # imports Stable-Baselines3
+        from agents.sb3_policy import load_policy  # imports Stable-Baselines3
 
         return load_policy(path, game, batch_size=cfg.num_envs, trust_remote_code=cfg.trust_remote_code)
 
     players = make_players(cfg.policy, game, cfg.epsilon, load)
     settings = RecorderSettings(
-        num_steps=cfg.num_steps, num_envs=cfg.num_envs, random_hold=_range(cfg.random_hold, "random_hold"),
+        num_steps=cfg.num_steps, num_envs=cfg.num_envs, random_hold=parse_range(cfg.random_hold, "random_hold"),
         shard_id=cfg.shard_id, num_shards=cfg.num_shards, seed=cfg.seed, max_episode_frames=cfg.max_episode_frames,
         validation_share=cfg.validation_share, test_share=cfg.test_share,
     )  # fmt: skip
@@ -117,7 +117,7 @@ def main(cfg: RecordConfig) -> Recorded | None:
     open_dataset(folder, game)
     with dataset_lock(folder):
         file_name = f"run-{recorder.writer_id}-{cfg.shard_id:03d}.json"
-        run = RunFolder.open(folder / WRITER_FOLDER, "record_episodes", cfg, ignore=("num_steps",), file_name=file_name)
+        run = RunFolder.open(folder / "writers", "record_episodes", cfg, ignore=("num_steps",), file_name=file_name)
     with tqdm(total=cfg.num_steps // cfg.num_shards, unit="frame", desc="record") as bar:
 
         def show(recorded: Recorded) -> None:
@@ -128,13 +128,6 @@ def main(cfg: RecordConfig) -> Recorded | None:
     run.finish(vars(recorded))
     print(f"wrote {recorded.num_steps} steps in {recorded.num_episodes} episodes to {folder}")
     return recorded
-
-
-def _range(text: str, flag: str) -> tuple[int, int]:
-    low, _, high = text.partition("-")
-    if not low.isdigit() or (high and not high.isdigit()):
-        raise ValueError(f"--{flag} {text!r}: expected a number such as 4, or a range such as 1-4")
-    return int(low), int(high or low)
 
 
 def _remove_dataset(folder: Path, num_shards: int) -> None:
