@@ -132,8 +132,8 @@ class Windows:
         """Raise ValueError when there are fewer windows than one batch needs."""
         if len(self) < global_batch:
             raise ValueError(
-                f"the training split has {len(self)} windows, one global batch needs {global_batch}: record more frames "
-                "or lower --train_batch_size"
+                f"the training split has {len(self)} windows, one global batch needs {global_batch}: "
+                "record more frames or lower --train_batch_size"
             )
 
     def _permutation(self, seed: int, epoch: int) -> Tensor:
