@@ -7,7 +7,7 @@ those two numbers and in what the network predicts.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 PredictionType = Literal["v_prediction", "epsilon", "sample", "flow"]
 NUM_TRAIN_TIMESTEPS = 1000
-Scheduler = DDIMScheduler | FlowMatchEulerDiscreteScheduler
+Scheduler: TypeAlias = DDIMScheduler | FlowMatchEulerDiscreteScheduler
 
 
 def build_scheduler(prediction_type: PredictionType) -> Scheduler:
@@ -49,7 +49,7 @@ class Schedule:
     Attributes:
         signal: float64 (N,), the factor of x_0 at each timestep.
         noise_scale: float64 (N,), the factor of the noise.
-        timestep_offset: 0 for DDIM; 1 for flow, whose time runs 1..1000.
+        final_signal, final_noise_scale: the levels after the last step.
     """
 
     prediction_type: PredictionType
@@ -77,7 +77,9 @@ class Schedule:
         if not 1 <= num_inference_steps <= self.num_timesteps:
             raise ValueError(f"num_inference_steps: expected 1 to {self.num_timesteps}, got {num_inference_steps}")
         spacing = self.num_timesteps / num_inference_steps
-        return [int(t) for t in np.round(np.arange(self.num_timesteps, 0, -spacing)).astype(np.int64) - 1]
+        timesteps = np.round(np.arange(self.num_timesteps, 0, -spacing)).astype(np.int64) - 1
+        # Rounding of `spacing` gives one timestep too many, -1, for 62 numbers of steps, 61 the first of them.
+        return [int(t) for t in timesteps[:num_inference_steps]]
 
 
 def read_schedule(scheduler: Scheduler) -> Schedule:
@@ -88,20 +90,23 @@ def read_schedule(scheduler: Scheduler) -> Schedule:
             that was lost silently falls back to it.
     """
     if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+        _refuse(scheduler, shift=1.0, use_dynamic_shifting=False)
         sigma = torch.arange(1, scheduler.config.num_train_timesteps + 1, dtype=torch.float64)
         sigma = sigma / scheduler.config.num_train_timesteps
         return Schedule("flow", 1.0 - sigma, sigma, 1.0, 0.0)
-    config = scheduler.config
-    wrong = {
-        name: (config[name], expected)
-        for name, expected in (("timestep_spacing", "trailing"), ("clip_sample", False), ("set_alpha_to_one", True))
-        if config[name] != expected
-    }
-    if wrong:
-        found = ", ".join(f"{name} is {got!r}, expected {expected!r}" for name, (got, expected) in wrong.items())
-        raise ValueError(f"scheduler: {found}; its scheduler_config.json was lost or belongs to another kind of model")
+    _refuse(scheduler, timestep_spacing="trailing", clip_sample=False, set_alpha_to_one=True, thresholding=False)
     alphas = scheduler.alphas_cumprod.double()
-    return Schedule(config.prediction_type, alphas.sqrt(), (1.0 - alphas).sqrt(), 1.0, 0.0)
+    return Schedule(scheduler.config.prediction_type, alphas.sqrt(), (1.0 - alphas).sqrt(), 1.0, 0.0)
+
+
+def _refuse(scheduler: Scheduler, **expected: object) -> None:
+    """Raise ValueError when a setting is another one than expected."""
+    config = scheduler.config
+    wrong = [f"{k} is {config[k]!r}, expected {v!r}" for k, v in expected.items() if config[k] != v]
+    if wrong:
+        raise ValueError(
+            f"scheduler: {', '.join(wrong)}; its scheduler_config.json was lost or belongs to another kind of model"
+        )
 
 
 def prediction_target(
