@@ -46,6 +46,7 @@ class Denoiser:
     def __init__(self, unet: UNet2DConditionModel, contract: WorldContract) -> None:
         check_unet(unet, contract)
         self.unet = unet
+        self.length, self.shape = contract.context_length, contract.codec.array_shape
         self.num_actions = contract.game.num_actions
         self.num_buckets = int(contract.settings["num_noise_buckets"])
         self.positions = sinusoidal_positions(contract.context_length)
@@ -61,7 +62,14 @@ class Denoiser:
             context: (B, L, C, h, w) normalised latents, oldest first, with noise of the bucket's level.
             actions: int64 (B, L), the last one causes the target.
             noise_bucket: int64 (B,).
+        Raises:
+            ValueError: a shape that does not fit the contract.
         """
+        expected = {"noisy": (len(noisy), *self.shape), "context": (len(noisy), self.length, *self.shape)}
+        expected["actions"] = (len(noisy), self.length)
+        for name, value in (("noisy", noisy), ("context", context), ("actions", actions)):
+            if value.shape != expected[name]:
+                raise ValueError(f"{name}: expected {expected[name]}, got {tuple(value.shape)}")
         tokens, condition = self.condition(actions, noise_bucket)
         output: Tensor = self.unet(
             torch.cat([noisy, context.flatten(1, 2)], dim=1).contiguous(memory_format=torch.channels_last),
@@ -91,10 +99,13 @@ def build_unet(config: DenoiserConfig, contract: WorldContract) -> UNet2DConditi
     """A UNet from scratch for a world.
 
     Raises:
-        ValueError: the latent size cannot be halved often enough; names the number of levels that can.
+        ValueError: the latent size cannot be halved often enough; names the number of levels that can. Or more levels
+            with attention than there are levels.
     """
     channels, height, width = contract.codec.array_shape
     levels = len(config.block_out_channels)
+    if not 0 <= config.attention_levels <= levels:
+        raise ValueError(f"attention_levels: expected 0 to {levels}, one a level, got {config.attention_levels}")
     if height % 2 ** (levels - 1) or width % 2 ** (levels - 1):
         fitting = next(n for n in range(levels, 0, -1) if not (height % 2 ** (n - 1) or width % 2 ** (n - 1)))
         raise ValueError(
