@@ -67,6 +67,12 @@ class LatentDiffusionLoss:
             )
         codec = contract.codec
         assert codec.mean is not None and codec.std is not None, "shards must be finalised"
+        told = {"max_noise_level": config.max_noise_level, "prediction_type": schedule.prediction_type}
+        for name, value in told.items():
+            if contract.settings[name] != value:
+                raise ValueError(
+                    f"{name}: training is told {value!r}, the contract promises play {contract.settings[name]!r}"
+                )
         self.config, self.contract, self.schedule = config, contract, schedule
         self.mean, self.std = torch.tensor(codec.mean), torch.tensor(codec.std)
         self.median = self.normalise(median.unsqueeze(0))
@@ -88,10 +94,8 @@ class LatentDiffusionLoss:
         context, bucket = self.corrupt(context, noise)
         error, terminal = self.denoising_error(denoiser, context, actions[:, -length:], bucket, target, noise)
         per_sample = (error * weights).mean((1, 2, 3)) / weights.mean((1, 2, 3))
-        logs = {"mse": error.mean().detach()}
-        if bool(terminal.any()):
-            logs["mse_last_step"] = error[terminal].mean().detach()
-        return LossOutput(per_sample, logs)
+        mse = error.detach().mean((1, 2, 3))
+        return LossOutput(per_sample, {"mse": mse, "mse_last_step": mse.where(terminal, torch.nan)})
 
     def self_rollout(self, denoiser: Denoiser, frames: Tensor, actions: Tensor, noise: Noise) -> Tensor:
         """The context (B, L, C, h, w), with its newest k frames predicted by the model itself in some samples.
@@ -154,7 +158,9 @@ class LatentDiffusionLoss:
         if self.config.snr_gamma is not None:
             snr = (signal / scale) ** 2
             weight = snr.clamp(max=self.config.snr_gamma) / snr
-            error = error * (weight if self.schedule.prediction_type == "epsilon" else weight * snr / (snr + 1))
+            # Error of the noise per error of the output.
+            per_output = {"epsilon": torch.ones_like(snr), "v_prediction": snr / (snr + 1), "sample": snr}
+            error = error * weight * per_output[self.schedule.prediction_type]
         return error, terminal
 
     def cell_weights(self, target: Tensor, newest: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ nor accumulation, nor a resume changes what is learned.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,6 @@ def train(
     """
     run = TrainingRun(config, modules, loss_fn, Path(output_dir))
     run.resume()
-    batches = Prefetch(batch_fn, config.dataloader_num_workers)
     progress_bar = tqdm(
         total=config.max_train_steps,
         initial=run.step,
@@ -68,7 +68,11 @@ def train(
         disable=not run.accelerator.is_main_process,
         dynamic_ncols=True,
     )
-    with progress_bar:
+    with (
+        contextlib.closing(run.metrics),
+        contextlib.closing(Prefetch(batch_fn, config.dataloader_num_workers)) as batches,
+        progress_bar,
+    ):
         while run.progress() < 1.0:
             logs = run.optimize(batches)
             progress_bar.update()
@@ -77,8 +81,7 @@ def train(
                 run.validate(validate)
             if config.checkpointing_steps and run.step % config.checkpointing_steps == 0:
                 run.save()
-    batches.close()
-    if run.saved_step != run.step:
-        run.save()
-    run.validate(validate)
+        if run.saved_step != run.step:
+            run.save()
+        run.validate(validate)
     return run.finish()

@@ -23,7 +23,8 @@ class LossOutput:
     per_sample: Tensor
     """float (B,): normalised within each sample, so that the mean over any split of a batch is the same."""
     logs: dict[str, Tensor] = field(default_factory=dict)
-    """Detached scalars for the progress bar and the trackers."""
+    """For the progress bar and the trackers, detached, the same names in every call: scalars, or (B,) with NaN for
+    samples that have no such figure, averaged over the others."""
 
 
 LossFunction = Callable[[Modules, Batch, Noise], LossOutput]
@@ -64,6 +65,21 @@ class TrainingConfig(OptimizerConfig):
     tracker_project_name: str = "gamengen"
     num_processes: int | None = None
     """Ranks that the launcher was asked for; another number is an error instead of a slow surprise."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("train_batch_size", "gradient_accumulation_steps", "max_train_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        for name in ("dataloader_num_workers", "checkpointing_steps", "validation_steps"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: expected at least 0, got {getattr(self, name)}")
+        if self.max_train_minutes is not None and self.max_train_minutes <= 0:
+            raise ValueError(f"max_train_minutes: expected more than 0, got {self.max_train_minutes}")
+        if self.checkpoints_total_limit is not None and self.checkpoints_total_limit < 1:
+            raise ValueError(f"checkpoints_total_limit: expected at least 1, got {self.checkpoints_total_limit}")
+        if not 0.0 <= self.ema_max_decay < 1.0:
+            raise ValueError(f"ema_max_decay: expected 0 to below 1, got {self.ema_max_decay}")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast, set_seed
 from diffusers import ModelMixin
 from diffusers.training_utils import EMAModel
@@ -49,6 +50,8 @@ class TrainingRun:
         self.saved_step = -1
         self.seconds = self.fetch_seconds = self.step_seconds = 0.0
         self.logs: dict[str, float] = {}
+        if AcceleratorState._shared_state.get("_mixed_precision", config.mixed_precision) != config.mixed_precision:
+            AcceleratorState._reset_state()  # else an earlier run in this process would forbid this one's precision
         self.accelerator = Accelerator(mixed_precision=config.mixed_precision)
         ranks = self.accelerator.num_processes
         if config.num_processes is not None and config.num_processes != ranks:
@@ -65,6 +68,7 @@ class TrainingRun:
         self.parameters = [p for m in self.trained.values() for p in m.parameters() if p.requires_grad]
         for module in modules.values():
             module.to(self.accelerator.device)
+        self._set_train_mode()
         for module in self.trained.values():
             if config.gradient_checkpointing:
                 module.enable_gradient_checkpointing()
@@ -72,6 +76,10 @@ class TrainingRun:
                 module.compile()
         self.global_batch = config.train_batch_size * config.gradient_accumulation_steps * ranks
         self.base_rate = config.learning_rate * (self.global_batch if config.scale_lr else 1)
+        self.loss_module, self.optimizer = self.accelerator.prepare(
+            _LossModule(modules, loss_fn), build_optimizer(config, self.parameters)
+        )
+        # After `prepare`, which gives every rank the first rank's weights.
         self.ema = (
             EMAModel(
                 self.parameters,
@@ -83,9 +91,6 @@ class TrainingRun:
             )
             if config.use_ema
             else None
-        )
-        self.loss_module, self.optimizer = self.accelerator.prepare(
-            _LossModule(modules, loss_fn), build_optimizer(config, self.parameters)
         )
         self.metrics = MetricsLog(config, output_dir, enabled=self.accelerator.is_main_process)
 
@@ -115,13 +120,14 @@ class TrainingRun:
                 per_sample, logs = self.loss_module(batch, noise)
                 loss = per_sample.mean() / self.config.gradient_accumulation_steps
                 self.accelerator.backward(loss)
-            for name, value in {"loss": per_sample.mean(), **logs}.items():
-                totals[name] = totals.get(name, 0.0) + value.detach() / self.config.gradient_accumulation_steps
+            for name, value in {"loss": per_sample.detach().mean(), **logs}.items():
+                totals[name] = totals.get(name, 0.0) + _sum_and_count(value)
         norm = self.accelerator.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
         self._apply(norm)
         self.step += 1
-        means = cast(dict[str, Tensor], self.accelerator.reduce(totals, reduction="mean")) if totals else {}
-        self.logs = {**{name: float(value) for name, value in means.items()}, "lr": rate, "grad_norm": float(norm)}
+        totals = cast(dict[str, Tensor], self.accelerator.reduce(totals, reduction="sum"))
+        means = {name: float(total / count) for name, (total, count) in totals.items() if count > 0}
+        self.logs = {**means, "lr": rate, "grad_norm": float(norm)}
         elapsed = time.perf_counter() - started
         self.seconds += elapsed
         self.step_seconds += elapsed
@@ -152,12 +158,17 @@ class TrainingRun:
             if self.skipped_in_a_row >= MAX_SKIPPED_STEPS:
                 self.save()
                 raise FloatingPointError(
-                    f"the gradient was not finite in {MAX_SKIPPED_STEPS} steps in a row, up to step {self.step}; the last "
-                    f"finite state is in {self.output_dir}. Lower --learning_rate or look for damaged data"
+                    f"the gradient was not finite in {MAX_SKIPPED_STEPS} steps in a row, up to step {self.step}; "
+                    f"the last finite state is in {self.output_dir}. Lower --learning_rate or look for damaged data"
                 )
         else:
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+
+    def _set_train_mode(self) -> None:
+        """What is trained in training mode, what only helps (such as a perceptual network) in evaluation mode."""
+        for name, module in self.modules.items():
+            module.train(name in self.trained)
 
     @contextlib.contextmanager
     def ema_weights(self) -> Iterator[None]:
@@ -178,8 +189,7 @@ class TrainingRun:
                 for module in self.modules.values():
                     module.eval()
                 results = validate(self.modules, self.step)
-                for module in self.modules.values():
-                    module.train()
+            self._set_train_mode()
             self.metrics.log_validation(results, self.step)
         self.accelerator.wait_for_everyone()
 
@@ -223,12 +233,18 @@ class TrainingRun:
         checkpoint = newest_checkpoint(self.output_dir) if wanted == "latest" else Path(wanted)
         if checkpoint is None:
             return
+        if not checkpoint.is_dir():
+            raise FileNotFoundError(
+                f"resume_from_checkpoint: {checkpoint} does not exist; expected `latest`, `none` or a folder "
+                "named checkpoint-<step>"
+            )
+        self.saved_step = step_of(checkpoint)
         verify_manifest(checkpoint)
         state = torch.load(checkpoint / STATE_FILE, weights_only=True, map_location="cpu")
         if state["global_batch"] != self.global_batch:
             raise ValueError(
-                f"{checkpoint} was made with a global batch of {state['global_batch']}, this run has {self.global_batch} "
-                "(batch size x accumulation x processes); keep their product"
+                f"{checkpoint} was made with a global batch of {state['global_batch']}, "
+                f"this run has {self.global_batch} (batch size x accumulation x processes); keep their product"
             )
         for name, module in self.trained.items():
             load_weights(module, checkpoint / name)
@@ -238,7 +254,6 @@ class TrainingRun:
         if state["scaler"] and self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.step, self.seconds, self.skipped_steps = state["step"], state["seconds"], state["skipped_steps"]
-        self.saved_step = step_of(checkpoint)
         self.accelerator.print(f"continuing from {checkpoint}")
 
     def _resume_ema(self, checkpoint: Path, ema_step: int) -> None:
@@ -253,12 +268,11 @@ class TrainingRun:
         self.ema.optimization_step = ema_step
 
     def finish(self) -> TrainingResult:
-        """Leave the final weights in the modules and close the trackers."""
+        """Leave the final weights in the modules."""
         if self.ema is not None:
             self.ema.copy_to(self.parameters)
         for module in self.modules.values():
             module.eval()
-        self.metrics.close()
         return TrainingResult(
             self.step, self.seconds, self.fetch_seconds, self.step_seconds, self.skipped_steps, dict(self.logs)
         )
@@ -268,3 +282,9 @@ def load_weights(module: ModelMixin, folder: Path) -> None:
     """Copy the weights of a `save_pretrained` folder into a module of the same shape, in place."""
     loaded = type(module).from_pretrained(folder, low_cpu_mem_usage=False)
     module.load_state_dict(loaded.state_dict())
+
+
+def _sum_and_count(values: Tensor) -> Tensor:
+    """float (2,): sum and number of a scalar, or of the values of (B,) that are not NaN."""
+    known = ~values.isnan() if values.ndim else torch.ones_like(values, dtype=torch.bool)
+    return torch.stack([values.where(known, 0.0).sum(), known.sum()])
