@@ -44,9 +44,10 @@ def build_optimizer(config: OptimizerConfig, parameters: Iterable[Tensor]) -> to
     if config.optimizer == "adafactor":
         from transformers.optimization import Adafactor
 
-        return Adafactor(
+        adafactor: torch.optim.Optimizer = Adafactor(
             parameters, lr=config.learning_rate, scale_parameter=False, relative_step=False, weight_decay=0.0
         )
+        return adafactor
     if config.use_8bit_adam:
         try:
             import bitsandbytes
