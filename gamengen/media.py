@@ -24,7 +24,7 @@ INK, PAPER, KEY_UP = (235, 235, 235), (24, 24, 28), (72, 72, 80)
 MAX_GIF_FPS = 50  # browsers play a delay under 2/100 s as 10/100 s
 MAX_COLOURS = 256
 EXACT_COLOURS = 64
-KEY_SYMBOLS = {"ArrowLeft": "<", "ArrowRight": ">", "ArrowUp": "^", "ArrowDown": "v", " ": "space"}
+KEY_SYMBOLS = {"ArrowLeft": "<", "ArrowUp": "^", "ArrowDown": "v", "ArrowRight": ">", " ": "space"}
 
 
 def upscale(frames: Frames, scale: int) -> Frames:
@@ -74,7 +74,8 @@ def draw_actions(frames: Frames, actions: Sequence[int] | npt.NDArray[np.int64],
     _check(frames)
     if len(actions) != len(frames):
         raise ValueError(f"draw_actions: expected {len(frames)} actions, one a frame (-1 for none), got {len(actions)}")
-    keys = list(dict.fromkeys(key for action in game.actions for key in action.keys))
+    used = {key: None for action in game.actions for key in action.keys}
+    keys = [key for key in KEY_SYMBOLS if key in used] + [key for key in used if key not in KEY_SYMBOLS]
     strips = {}
     for action in {int(a) for a in actions}:
         if not -1 <= action < game.num_actions:
@@ -181,7 +182,15 @@ def _write_webp(file: IO[bytes], frames: Frames, fps: float) -> None:
     images = [Image.fromarray(frame) for frame in frames]
     durations = _delays(len(frames), fps, per_second=1000)
     images[0].save(
-        file, "WEBP", save_all=True, append_images=images[1:], duration=durations, loop=0, lossless=True, method=2
+        file,
+        "WEBP",
+        save_all=True,
+        append_images=images[1:],
+        duration=durations,
+        loop=0,
+        lossless=True,
+        method=0,
+        quality=20,
     )
 
 
