@@ -83,6 +83,19 @@ def fingerprint(vae: Vae) -> str:
     return digest.hexdigest()
 
 
+def encode_pixels(vae: Vae, pixels: Tensor, patch_size: int) -> Tensor:
+    """Differentiable: (N, 3, H, W) in [-1, 1], sides that the factor divides -> raw latents (N, C, h, w), the mode."""
+    patches = F.pixel_unshuffle(pixels, patch_size) if patch_size > 1 else pixels
+    encoded = vae.encode(patches.to(vae.dtype).contiguous(memory_format=torch.channels_last))
+    return cast(Tensor, encoded.latents if isinstance(vae, AutoencoderTiny) else encoded.latent_dist.mode())
+
+
+def decode_arrays(vae: Vae, arrays: Tensor, patch_size: int) -> Tensor:
+    """Differentiable: raw latents (N, C, h, w) of any size -> (N, 3, H, W), nominally in [-1, 1], padding included."""
+    patches = cast(Tensor, vae.decode(arrays.to(vae.dtype).contiguous(memory_format=torch.channels_last)).sample)
+    return F.pixel_shuffle(patches, patch_size) if patch_size > 1 else patches
+
+
 class AutoencoderCodec:
     """A Codec over a stock autoencoder.
 
@@ -136,27 +149,15 @@ class AutoencoderCodec:
         size = (0, self.contract.game.frame_height, self.contract.game.frame_width, 3)
         return _in_batches(lambda part: to_frames(self.decode_float(part)), arrays, size, torch.uint8, self.vae)
 
-    def encode_float(self, pixels: Tensor) -> Tensor:
-        """Differentiable: (N, 3, H, W) in [-1, 1], any size that the factor divides -> raw latents, the mode."""
-        patches = F.pixel_unshuffle(pixels, self.contract.patch_size) if self.contract.patch_size > 1 else pixels
-        patches = patches.to(self.vae.dtype).contiguous(memory_format=torch.channels_last)
-        encoded = self.vae.encode(patches)
-        return cast(Tensor, encoded.latents if isinstance(self.vae, AutoencoderTiny) else encoded.latent_dist.mode())
-
-    def decode_padded(self, arrays: Tensor) -> Tensor:
-        """Differentiable: raw latents (N, C, h, w) of any size -> (N, 3, h * factor, w * factor), padding included."""
-        arrays = arrays.to(self.vae.dtype).contiguous(memory_format=torch.channels_last)
-        patches = cast(Tensor, self.vae.decode(arrays).sample)
-        return F.pixel_shuffle(patches, self.contract.patch_size) if self.contract.patch_size > 1 else patches
-
     def decode_float(self, arrays: Tensor) -> Tensor:
         """Differentiable: raw latents (N, C, h, w) -> (N, 3, H, W), nominally in [-1, 1], cropped to the frame."""
         if tuple(arrays.shape[1:]) != self.contract.array_shape:
             raise ValueError(f"decode: expected latents (N, {self.contract.array_shape}), got {tuple(arrays.shape)}")
-        return crop(self.decode_padded(arrays), self.contract.padding)
+        return crop(decode_arrays(self.vae, arrays, self.contract.patch_size), self.contract.padding)
 
     def _encode(self, frames: Tensor) -> Tensor:
-        return self.encode_float(pad(to_float(frames), self.contract.padding)).to(torch.float16)
+        pixels = pad(to_float(frames), self.contract.padding)
+        return encode_pixels(self.vae, pixels, self.contract.patch_size).to(torch.float16)
 
     @property
     def factor(self) -> int:
@@ -206,6 +207,24 @@ def load_autoencoder_codec(folder: str | os.PathLike[str]) -> AutoencoderCodec:
     contract = codec_from_dict(read_json(file))
     codec = AutoencoderCodec(load_vae(folder), contract.game, contract.patch_size, contract.padding)
     check_compatible(contract, codec.contract, file, f"the weights in {folder}")
+    return codec
+
+
+def open_codec(
+    path_or_id: str | os.PathLike[str], game: GameContract, game_from: str | Path,
+    revision: str | None = None, variant: str | None = None,
+) -> AutoencoderCodec:
+    """The codec of what a user names: a folder of `save_codec`, or any stock autoencoder on disk or on the Hub.
+
+    Args:
+        game, game_from: whose frames it will take, and where that contract stands.
+    Raises:
+        ContractMismatch: the autoencoder was trained for another game.
+    """
+    if not (Path(path_or_id) / CODEC_FILE).is_file():
+        return AutoencoderCodec(load_vae(path_or_id, revision, variant), game)
+    codec = load_autoencoder_codec(path_or_id)
+    check_compatible(game, codec.contract, game_from, Path(path_or_id) / CODEC_FILE)
     return codec
 
 

@@ -1,0 +1,139 @@
+"""Fine-tune the decoder of an autoencoder on a game's frames; latents, and worlds trained on them, stay valid.
+
+Reads   an episode dataset, and a VAE: a folder of scripts/train_vae.py, or a stock autoencoder on disk or on the Hub.
+Writes  <output_dir>/ is a VAE folder of the same encoder fingerprint: `decoder` and `post_quant_conv` changed, nothing
+        else. Beside it checkpoint-N/ (resumable), metrics.jsonl, run.json with the reconstruction before and after.
+Example
+    accelerate launch scripts/finetune_decoder.py --dataset data/breakout --vae runs/breakout/vae \\
+        --output_dir runs/breakout/decoder
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import tyro
+from accelerate import PartialState
+from diffusers import AutoencoderTiny
+
+from gamengen.array_statistics import channel_statistics
+from gamengen.autoencoder import open_codec, save_codec
+from gamengen.config import parse
+from gamengen.contract import read_game_contract
+from gamengen.decoder import DecoderLoss, DecoderLossConfig, check_encoder, freeze_encoder
+from gamengen.episodes import dataset_fingerprint
+from gamengen.frames import crop
+from gamengen.moving_crops import CropConfig, load_crops
+from gamengen.reconstruction import reconstruction
+from gamengen.run_folder import RunFolder, print_plan
+from gamengen.training import TrainingConfig, train
+
+STATISTICS_FRAMES = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Fine-tune the decoder of an autoencoder on a game's frames."""
+
+    preset: str = "small"
+    """tiny: seconds, for tests. demo: a minute on 2 CPU cores. small: half an hour on 2 cores. atari: one GPU."""
+    dataset: str = tyro.MISSING
+    """Folder of scripts/record_episodes.py."""
+    vae: str = tyro.MISSING
+    """Folder of scripts/train_vae.py, another stock autoencoder, or a Hub id."""
+    revision: str | None = None
+    variant: str | None = None
+    output_dir: str = tyro.MISSING
+    validation_frames: int = 512
+    crops: CropConfig = field(default_factory=CropConfig)
+    loss: DecoderLossConfig = field(default_factory=DecoderLossConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    dry_run: bool = False
+    """Print the config and what it will cost, and stop."""
+    overwrite: bool = False
+    """Start over in an output folder of another config."""
+
+
+PRESETS = {
+    "tiny": Config(
+        preset="tiny", validation_frames=32, crops=CropConfig(crop_size=32, max_train_frames=200),
+        training=TrainingConfig(
+            max_train_steps=10, train_batch_size=4, lr_warmup_steps=2, checkpointing_steps=5, report_to="none",
+        ),
+    ),
+    "demo": Config(
+        preset="demo", crops=CropConfig(crop_size=64, max_train_frames=4000),
+        training=TrainingConfig(
+            max_train_steps=5000, max_train_minutes=0.75, train_batch_size=16, lr_scheduler="linear",
+            adam_weight_decay=1e-4, ema_max_decay=0.99, checkpointing_steps=1000,
+        ),
+    ),
+    "small": Config(
+        preset="small", crops=CropConfig(crop_size=64),
+        training=TrainingConfig(
+            max_train_steps=8000, train_batch_size=16, lr_scheduler="linear", adam_weight_decay=1e-4,
+            checkpointing_steps=1000,
+        ),
+    ),
+    "atari": Config(
+        preset="atari", crops=CropConfig(crop_size=96, max_train_frames=40_000),
+        training=TrainingConfig(
+            max_train_steps=20_000, train_batch_size=64, learning_rate=3e-4, lr_scheduler="linear",
+            adam_weight_decay=1e-4, dataloader_num_workers=8, checkpointing_steps=5000, ema_max_decay=0.9995,
+        ),
+    ),
+}  # fmt: skip
+
+
+def main(config: Config) -> dict[str, Any]:
+    state = PartialState(cpu=not torch.cuda.is_available())
+    game = read_game_contract(config.dataset)
+    codec = open_codec(config.vae, game, config.dataset, config.revision, config.variant)
+    if not isinstance(codec.vae, AutoencoderTiny) and config.crops.crop_size:
+        raise ValueError("an AutoencoderKL normalises over all it sees, so it needs whole frames: give --crop_size 0")
+    if config.dry_run:
+        minutes = config.training.max_train_minutes
+        print_plan("finetune_decoder", config, {
+            "parameters": f"{sum(p.numel() for p in codec.vae.decoder.parameters()) / 1e6:.2f} M trained",
+            "time": f"{minutes:g} minutes at most" if minutes else f"{config.training.max_train_steps} steps",
+        })  # fmt: skip
+        return {}
+    run = RunFolder.open(
+        config.output_dir, "finetune_decoder", config, overwrite=config.overwrite,
+        data_fingerprint=f"{dataset_fingerprint(config.dataset)} {codec.contract.fingerprint}",
+        is_main_process=state.is_main_process,
+    )  # fmt: skip
+    if run.finished and not run.changed:
+        print(f"{run.path}: this run is finished; nothing to do")
+        return run.results or {}
+    crops = load_crops(config.dataset, codec.contract.padding, config.crops, codec.factor)
+    before = reconstruction(codec, config.dataset, "validation", config.validation_frames)
+    sample = torch.from_numpy(crops.frames[:: max(1, len(crops) // STATISTICS_FRAMES)])
+    latents = codec.encode(crop(sample.movedim(-1, 1), codec.contract.padding).movedim(1, -1))
+    _, latent_std = channel_statistics([latents])
+    encoder = freeze_encoder(codec.vae)
+    training = config.training
+    result = train(
+        training, {"vae": codec.vae}, DecoderLoss(config.loss, codec.contract.patch_size, latent_std),
+        lambda step, indices: crops.batch(training.seed, step, indices), run.path, description="finetune_decoder",
+    )  # fmt: skip
+    check_encoder(codec.vae, encoder)
+    figures: dict[str, Any] = dataclasses.asdict(result)
+    if state.is_main_process:
+        save_codec(codec, run.path, replace=False)
+        after = reconstruction(codec, config.dataset, "validation", config.validation_frames)
+        figures |= {"before": dataclasses.asdict(before), **dataclasses.asdict(after)}
+        run.finish(figures)
+        print(f"decoder: {run.path}   encoder fingerprint unchanged ({encoder[:12]})")
+        print(f"reconstruction PSNR on {after.frames} held-out frames, before -> after:")
+        print(f"  all pixels    {before.psnr:5.1f} -> {after.psnr:5.1f} dB")
+        if before.psnr_moving is not None and after.psnr_moving is not None:
+            print(f"  moving pixels {before.psnr_moving:5.1f} -> {after.psnr_moving:5.1f} dB")
+    return figures
+
+
+if __name__ == "__main__":
+    main(parse(PRESETS))
