@@ -15,7 +15,7 @@ from agents.observation import FrameStack
 from agents.policies import DecisionContext, Policy
 from agents.stream import GameStream, StreamSettings
 from gamengen.contract import GameContract, to_dict
-from gamengen.episode_writer import EpisodeWriter, dataset_lock, open_dataset
+from gamengen.episode_writer import ROWS_PER_FILE, EpisodeWriter, dataset_lock, open_dataset
 from gamengen.splits import spread_choice
 
 
@@ -50,6 +50,7 @@ class RecorderSettings:
     num_shards: int = 1
     seed: int = 0
     max_episode_frames: int = 10_000
+    rows_per_file: int = ROWS_PER_FILE
     validation_share: float = 0.05
     test_share: float = 0.05
 
@@ -123,7 +124,7 @@ class Recorder:
             seed=settings.seed, num_streams=num_streams, max_episode_frames=settings.max_episode_frames,
             validation_share=settings.validation_share, test_share=settings.test_share,
         )  # fmt: skip
-        writer = EpisodeWriter(self.folder, self.game, stream_id)
+        writer = EpisodeWriter(self.folder, self.game, stream_id, rows_per_file=settings.rows_per_file)
         before, after = (settings.num_steps * number // num_streams for number in (stream_number, stream_number + 1))
         stream = GameStream(self.game, shared, stream_id, stream_number, writer)
         return _Slot(env, stream, writer, after - before, self.players, settings)

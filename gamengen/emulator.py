@@ -76,7 +76,7 @@ def make_env(
     except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv, ModuleNotFoundError) as error:
         near = difflib.get_close_matches(env_id, list(gymnasium.registry), n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "register it, or name its module: module:Name-v0"
-        raise ValueError(f"unknown environment id {env_id!r}; {hint}") from error
+        raise ValueError(f"unknown environment id {env_id!r}; {hint} ({error})") from error
     if not isinstance(env.action_space, gymnasium.spaces.Discrete) or env.action_space.start != 0:
         raise ValueError(f"{env_id}: expected a Discrete action space from 0, got {env.action_space}")
     if action_set == "full" and not is_atari:
