@@ -24,8 +24,9 @@ class FrameEncoder:
     """
 
     def __init__(self) -> None:
-        # Colour (24 bit) -> its number + 1. The 32 MB are virtual: only the pages of colours in use get memory.
-        self._number_of = np.zeros(1 << 24, np.uint16)
+        # Colour (24 bit) -> its number + 1. The 128 MB are virtual: only the pages of colours in use get memory. All
+        # indices are intp, which `take` and `bincount` use as they are.
+        self._number_of = np.zeros(1 << 24, np.intp)
         self._colours = np.zeros(0, np.uint32)
 
     def encode(self, frame: np.ndarray) -> bytes:
@@ -38,17 +39,19 @@ class FrameEncoder:
             raise ValueError(f"frame: expected uint8 (H, W, 3), got {frame.dtype} {frame.shape}")
         packed = _pack(frame)
         numbers = self._number_of.take(packed, mode="wrap")
-        if not numbers.all():
+        counts = np.bincount(numbers)
+        if counts[0]:
             self._learn(np.unique(packed))
             numbers = self._number_of.take(packed, mode="wrap")
-        used = np.flatnonzero(np.bincount(numbers))
+            counts = np.bincount(numbers)
+        used = np.flatnonzero(counts)
         if len(used) > MAX_PALETTE:
             return _encode_rgb(frame)
         order = np.argsort(self._colours[used - 1])  # by colour, so that the bytes do not depend on the history
         used = used[order]
         index_of = np.zeros(used.max() + 1, np.uint8)
         index_of[used] = np.arange(len(used), dtype=np.uint8)
-        indices = index_of[numbers].reshape(frame.shape[:2])
+        indices = index_of.take(numbers, mode="wrap").reshape(frame.shape[:2])
         return _palette_png(indices, self._colours[used - 1])
 
     def _learn(self, colours: np.ndarray) -> None:
@@ -74,23 +77,24 @@ def decode_png(data: bytes, where: str = "frame") -> np.ndarray:
 
 
 def _pack(frame: np.ndarray) -> np.ndarray:
-    """(H, W, 3) -> uint32 (H * W,): red | green << 8 | blue << 16. Reads each pixel and one byte too many at once."""
+    """(H, W, 3) -> intp (H * W,): red | green << 8 | blue << 16. Reads each pixel and one byte too many at once."""
     buffer = np.zeros(frame.size + 1, np.uint8)
     buffer[:-1] = frame.reshape(-1)
     pixels = as_strided(buffer[:4].view("<u4"), (frame.shape[0] * frame.shape[1],), (3,))
-    packed: np.ndarray = pixels & np.uint32(0xFFFFFF)
-    return packed
+    return pixels.astype(np.intp) & 0xFFFFFF
 
 
 def _palette_png(indices: np.ndarray, colours: np.ndarray) -> bytes:
     height, width = indices.shape
     depth = next(bits for bits in (1, 2, 4, 8) if len(colours) <= 1 << bits)
     a_byte = 8 // depth
-    padded = np.zeros((height, -(-width // a_byte) * a_byte), np.uint8)
-    padded[:, :width] = indices
-    rows = np.zeros((height, padded.shape[1] // a_byte + 1), np.uint8)  # the first byte of a row: no filter
-    for place in range(a_byte):
-        rows[:, 1:] |= padded[:, place::a_byte] << (depth * (a_byte - 1 - place))
+    if width % a_byte:
+        indices = np.pad(indices, ((0, 0), (0, -width % a_byte)))
+    packed = indices[:, ::a_byte]
+    for place in range(1, a_byte):
+        packed = packed << depth | indices[:, place::a_byte]
+    rows = np.zeros((height, packed.shape[1] + 1), np.uint8)  # the first byte of a row: no filter
+    rows[:, 1:] = packed
     palette = colours.astype("<u4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
     return b"".join((
         _SIGNATURE,
