@@ -43,7 +43,8 @@ def make_players(
     players = []
     for spec in parse_mix(text):
         policy, source = _builtin(spec.name, game) or load(spec.name)
-        players.append(Player(policy, spec.share, epsilon if spec.epsilon is None else spec.epsilon, source))
+        own = 1.0 if spec.name == "random" else spec.epsilon  # so its actions are kept like any random ones
+        players.append(Player(policy, spec.share, epsilon if own is None else own, source))
     return players
 
 

@@ -33,7 +33,8 @@ class Player:
 
     @property
     def name(self) -> str:
-        return f"{self.policy.name}@{self.epsilon:g}" if self.epsilon else self.policy.name
+        """In the dataset's column `agent`."""
+        return f"{self.policy.name}@{self.epsilon:g}" if 0 < self.epsilon < 1 else self.policy.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class RecorderSettings:
     shard_id: int = 0
     num_shards: int = 1
     seed: int = 0
-    max_episode_frames: int = 10_000
+    max_episode_frames: int = 5_000
     rows_per_file: int = ROWS_PER_FILE
     validation_share: float = 0.05
     test_share: float = 0.05

@@ -52,7 +52,7 @@ class AgentConfig:
     """DQN: transitions in memory, 28 kB each."""
     learning_starts: int = 100_000
     """DQN: random decisions before the first update."""
-    max_episode_frames: int = 10_000
+    max_episode_frames: int = 5_000
     """Recorded frames after which a game is truncated."""
     validation_share: float = 0.05
     test_share: float = 0.05

@@ -20,7 +20,7 @@ class StreamSettings:
     seed: int = 0
     num_streams: int = 1
     """Over all shards."""
-    max_episode_frames: int = 10_000
+    max_episode_frames: int = 5_000
     """Recorded frames after which an episode is truncated; an idle player's game may never end."""
     validation_share: float = 0.05
     test_share: float = 0.05

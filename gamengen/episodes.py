@@ -212,7 +212,7 @@ def episode_from_rows(rows: pa.Table, split: str, where: str) -> Episode:
         raise ValueError(f"{where}: steps are not consecutive; the file and its index do not belong together")
     lives, ram = columns["lives"], columns["ram"]
     return Episode(
-        frames=np.stack([decode_png(image["bytes"], where) for image in columns["image"]]),
+        frames=_decode([image["bytes"] for image in columns["image"]], where),
         actions=np.array(columns["action"][:-1], np.int64),
         rewards=np.array(columns["reward"][:-1], np.float32),
         terminated=columns["terminated"][-1], truncated=columns["truncated"][-1],
@@ -252,6 +252,19 @@ def _read(folder: Path, infos: list[EpisodeInfo], game: GameContract) -> Iterato
         if rows.num_rows != info.num_frames or set(rows.column("episode_id").to_pylist()) != {info.episode_id}:
             raise ValueError(f"{where}: the rows are not where the index says; restore both or record again")
         yield episode_from_rows(rows, info.split, where)
+
+
+def _decode(images: list[bytes], where: str) -> np.ndarray:
+    """PNG files -> uint8 (N, H, W, 3), each decoded into its place: a long episode is a gigabyte, once."""
+    first = decode_png(images[0], where)
+    frames = np.empty((len(images), *first.shape), np.uint8)
+    frames[0] = first
+    for index, data in enumerate(images[1:], 1):
+        frame = decode_png(data, where)
+        if frame.shape != first.shape:
+            raise ValueError(f"{where}: frame {index} is {frame.shape}, the first is {first.shape}; record it again")
+        frames[index] = frame
+    return frames
 
 
 def _check_split(split: str | None) -> None:

@@ -46,7 +46,7 @@ class RecordConfig:
     epsilon: float = 0.0
     """Random decisions of the policies that name no epsilon of their own."""
     random_hold: str = "1-8"
-    """Decisions that a random action is kept: a number, or MIN-MAX to draw from anew each time."""
+    """Decisions that a random action is kept, also of `random`: a number, or MIN-MAX to draw from anew each time."""
     num_steps: int = 200_000
     """Actions to record, over all shards."""
     num_envs: int = 8
@@ -63,7 +63,7 @@ class RecordConfig:
     """An episode begins after 0 to this many no-ops."""
     full_action_set: bool = False
     """All 18 actions of the console instead of those that the game uses."""
-    max_episode_frames: int = 10_000
+    max_episode_frames: int = 5_000
     """Longer episodes are truncated."""
     validation_share: float = 0.05
     test_share: float = 0.05
@@ -117,7 +117,8 @@ def main(cfg: RecordConfig) -> Recorded | None:
     open_dataset(folder, game)
     with dataset_lock(folder):
         file_name = f"run-{recorder.writer_id}-{cfg.shard_id:03d}.json"
-        run = RunFolder.open(folder / "writers", "record_episodes", cfg, ignore=("num_steps",), file_name=file_name)
+        ignore = ("num_steps", "trust_remote_code")
+        run = RunFolder.open(folder / "writers", "record_episodes", cfg, ignore=ignore, file_name=file_name)
     with tqdm(total=cfg.num_steps // cfg.num_shards, unit="frame", desc="record") as bar:
 
         def show(recorded: Recorded) -> None:

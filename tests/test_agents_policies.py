@@ -113,7 +113,7 @@ def test_players_of_a_mix(pong: GameContract) -> None:
 
     players = make_players("scripted@0.1:3,random,noop", pong, 0.02, load)  # type: ignore[arg-type]
     assert [(p.name, p.share, p.epsilon) for p in players] == [
-        ("scripted@0.1", 3.0, 0.1), ("random@0.02", 1.0, 0.02), ("noop@0.02", 1.0, 0.02),
+        ("scripted@0.1", 3.0, 0.1), ("random", 1.0, 1.0), ("noop@0.02", 1.0, 0.02),
     ]  # fmt: skip
     with pytest.raises(FileNotFoundError, match=r"nobody\.zip"):
         make_players("nobody.zip", pong, 0.0, load)  # type: ignore[arg-type]
