@@ -37,7 +37,7 @@ def publish_checkpoint(
 
     Args:
         write: called on the main process only, with the unfinished folder.
-        total_limit: complete checkpoints to keep, at least 1; None keeps all. Older ones go after the new one is in place.
+        total_limit: checkpoints to keep, at least 1; None keeps all. Older ones go after the new one is in place.
     Returns:
         The final folder.
     """
@@ -50,10 +50,21 @@ def publish_checkpoint(
         write_manifest(unfinished)
         publish_folder(unfinished, final)
     barrier()
-    if is_main_process and total_limit is not None:
-        for old in list_checkpoints(root)[: -max(1, total_limit)]:
-            shutil.rmtree(old)
+    if is_main_process:
+        _prune(root, step, total_limit)
     return final
+
+
+def _prune(root: Path, step: int, total_limit: int | None) -> None:
+    """Make the checkpoint of `step`, just published, the newest of at most `total_limit`."""
+    published = list_checkpoints(root)
+    # A later one is damaged or of a branch that was left: this run came from an older one, or from the start.
+    # It would be taken for the newest, and would push this one out.
+    later = [path for path in published if step_of(path) > step]
+    kept = published[: len(published) - len(later)]
+    older = [] if total_limit is None else kept[: -max(1, total_limit)]
+    for path in [*older, *later, *root.glob("checkpoint-*.tmp"), *root.glob("checkpoint-*.replaced")]:
+        shutil.rmtree(path)
 
 
 def list_checkpoints(root: Path) -> list[Path]:
