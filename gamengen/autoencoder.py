@@ -48,7 +48,7 @@ def load_vae(path_or_id: str | os.PathLike[str], revision: str | None = None, va
         variant: such as `fp16`, for folders that hold `*.fp16.safetensors` only.
     Raises:
         FileNotFoundError: no autoencoder there.
-        ValueError: another class of model, or damaged weights.
+        ValueError: another class of model; weights that are damaged, or missing.
     """
     where = str(path_or_id)
     subfolder, config = _find_config(where, revision)
@@ -61,8 +61,8 @@ def load_vae(path_or_id: str | os.PathLike[str], revision: str | None = None, va
             where, subfolder=subfolder, revision=revision, variant=variant, torch_dtype=torch.float32,
             low_cpu_mem_usage=False,
         )
-    except (SafetensorError, RuntimeError) as error:
-        raise ValueError(f"{where}: the weights are damaged or do not fit config.json: {error}") from error
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise ValueError(f"{where}: the weights are damaged, missing or do not fit config.json: {error}") from error
     return cast(Vae, vae)
 
 

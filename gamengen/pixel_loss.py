@@ -18,7 +18,7 @@ from gamengen.training import Batch, LossOutput, Modules
 class PixelLossConfig:
     """How far a reconstruction is from its frame."""
 
-    foreground_weight: float = 20.0
+    foreground_weight: float = 10.0
     """Added to the weight 1 of a pixel: this times its rarity, where it is foreground (see `moving_crops`)."""
     squared_weight: float = 3.0
     """Of the squared error beside the absolute one. The absolute error alone leaves a small ball out for long: until

@@ -35,7 +35,7 @@ def reconstruction(codec: Codec, dataset: str | Path, split: str, max_frames: in
     total = sum(info.num_frames for info in list_episodes(dataset, split))
     if total == 0:
         raise ValueError(f"{dataset} has no complete episode in split {split!r}: record more")
-    every = max(1, total * SPAN // max_frames)
+    every = max(SPAN, total * SPAN // max_frames)
     whole, moving, count = SquaredError(), SquaredError(), 0
     seen = 0
     for episode in read_episodes(dataset, split):

@@ -222,6 +222,7 @@ _AGAIN = "restore it, or run scripts/encode_latents.py again: it encodes what is
 
 
 def open_shard(folder: Path, shard: Mapping[str, Any], contract: CodecContract) -> dict[str, Tensor]:
+    """Map a shard from disk, its bytes unread. ValueError when its tensors are not what index and contract promise."""
     file = folder / shard["file"]
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing but stands in {INDEX_FILE}: {_AGAIN}")
