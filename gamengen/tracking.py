@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,8 +49,10 @@ class MetricsLog:
         """Append one line of scalars."""
         if not self.enabled:
             return
+        # JSON knows no nan and no infinity: the figure of a step that went wrong is null.
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         with open(self.path, "a") as file:
-            file.write(json.dumps({"step": step, "time": round(time.time(), 3), **values}) + "\n")
+            file.write(json.dumps({"step": step, "time": round(time.time(), 3), **finite}, allow_nan=False) + "\n")
         if self.tracker is not None:
             self.tracker.log(dict(values), step=step)
 

@@ -1,0 +1,75 @@
+"""A training run of seconds on random rows, with everything real in it; also a program, for ranks and for kills.
+
+Example
+    python -m tests.train_tiny <output_dir> '{"max_train_steps": 6}' <kill at this step, or -1>
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gamengen.loss import LatentDiffusionLoss, LossConfig
+from gamengen.schedule import build_scheduler, read_schedule
+from gamengen.training import Modules, TrainingConfig, TrainingResult, train
+from gamengen.windows import Windows
+from tests.worlds import LENGTH, random_rows, tiny_contract, tiny_unet
+
+GLOBAL_BATCH = 8
+CONFIG = TrainingConfig(
+    max_train_steps=6,
+    train_batch_size=GLOBAL_BATCH,
+    learning_rate=1e-3,
+    lr_warmup_steps=2,
+    # Without it Adam makes a whole step of the last bits of a gradient that is almost 0.
+    adam_epsilon=1e-3,
+    checkpointing_steps=2,
+    validation_steps=0,
+    report_to="none",
+)
+
+
+class Stop(Exception):
+    """What ends a run in the middle."""
+
+
+def run(
+    output_dir: Path,
+    config: TrainingConfig = CONFIG,
+    *,
+    stop_at: int = -1,
+    kill_at: int = -1,
+    modules: Modules | None = None,
+    **options: Any,
+) -> tuple[Modules, TrainingResult]:
+    """Train a tiny UNet; raise, or end the process, when the batch of a step is asked for."""
+    contract = tiny_contract()
+    loss = LatentDiffusionLoss(
+        LossConfig(), contract, read_schedule(build_scheduler("v_prediction")), torch.zeros(contract.codec.array_shape)
+    )
+    windows = Windows(random_rows(contract), contract.game, LENGTH, extra=1)
+
+    def batch_fn(step: int, indices: Sequence[int]) -> dict[str, Tensor]:
+        if step == stop_at:
+            raise Stop
+        if step == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        batch = windows.shuffled(config.seed, [step * GLOBAL_BATCH + i for i in indices])
+        return {"context": batch.context, "actions": batch.actions, "targets": batch.targets}
+
+    modules = modules or {"unet": tiny_unet(contract)}
+    return modules, train(config, modules, loss, batch_fn, output_dir, **options)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    run(Path(sys.argv[1]), replace(CONFIG, **json.loads(sys.argv[2])), kill_at=int(sys.argv[3]))
