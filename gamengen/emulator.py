@@ -53,10 +53,8 @@ def make_game_contract(
     )  # fmt: skip
 
 
-def make_env(
-    env_id: str, action_set: Literal["minimal", "full"] = "minimal", sticky_probability: float = 0.0
-) -> gymnasium.Env[Any, Any]:
-    """A Gymnasium environment with single emulator steps and `render_mode="rgb_array"`.
+def make_env(env_id: str, action_set: Literal["minimal", "full"] = "minimal") -> gymnasium.Env[Any, Any]:
+    """A Gymnasium environment with single emulator steps, no sticky actions, and `render_mode="rgb_array"`.
 
     Raises:
         ValueError: unknown id, no discrete actions, or no RGB frames; says what to do.
@@ -69,8 +67,8 @@ def make_env(
         except ImportError as error:
             raise ValueError(f'{env_id} needs ale-py: pip install "gamengen[record]"') from error
         gymnasium.register_envs(ale_py)
-        options = {"frameskip": 1, "repeat_action_probability": sticky_probability}
-        options["full_action_space"] = action_set == "full"
+        ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # no banner for each game
+        options = {"frameskip": 1, "repeat_action_probability": 0.0, "full_action_space": action_set == "full"}
     try:
         env = gymnasium.make(env_id, render_mode="rgb_array", disable_env_checker=True, **options)
     except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv, ModuleNotFoundError) as error:
@@ -105,7 +103,7 @@ class Emulator:
 
     def __init__(self, game: GameContract) -> None:
         self.game = game
-        self._env = make_env(game.env_id, game.action_set, game.sticky_probability)
+        self._env = make_env(game.env_id, game.action_set)
         found, expected = action_meanings(self._env), [action.meaning for action in game.actions]
         if found != expected:
             raise ValueError(
@@ -117,6 +115,7 @@ class Emulator:
         self._ended = True
         self._frame: np.ndarray | None = None  # newest emulator frame, None while nobody asked for it
         self._previous: np.ndarray | None = None  # the emulator frame before, for max-pooling
+        # Sticky actions are ours: the console's own clone forgets the action that it would repeat.
         self._last_action = game.noop_action
         self._sticky = np.random.default_rng(0)
 
@@ -174,21 +173,23 @@ class Emulator:
         return None if self._console is None else int(self._console.lives())
 
     def clone(self) -> Any | None:
-        """The whole state, its random generator included, for `restore` of any emulator of this game.
+        """The whole state, its random generators included, for `restore` of any emulator of this game.
 
         None where the game cannot be cloned and has to be replayed.
         """
         if self._console is None:
             return None
         state = self._console.cloneState(include_rng=True)
-        return state, self._newest().copy(), self._previous, self._ended, self._last_action
+        sticky = self._sticky.bit_generator.state
+        return state, sticky, self._newest().copy(), self._previous, self._ended, self._last_action
 
     def restore(self, state: Any) -> None:
         """Stand where `clone` was called."""
         assert self._console is not None
         # The console's screen is stale until the next step: the frame comes with the state.
         self._console.restoreState(state[0])
-        _, self._frame, self._previous, self._ended, self._last_action = state
+        _, sticky, self._frame, self._previous, self._ended, self._last_action = state
+        self._sticky.bit_generator.state = sticky
 
     def close(self) -> None:
         """Free the game."""
@@ -202,12 +203,12 @@ class Emulator:
 
     def _single(self, action: int) -> tuple[float, bool, bool]:
         """One emulator frame."""
-        if self._console is not None:
-            reward = self._console.act(self._console_actions[action])
-            return float(reward), self._console.game_over(with_truncation=False), self._console.game_truncated()
         if self.game.sticky_probability and self._sticky.random() < self.game.sticky_probability:
             action = self._last_action
         self._last_action = action
+        if self._console is not None:
+            reward = self._console.act(self._console_actions[action])
+            return float(reward), self._console.game_over(with_truncation=False), self._console.game_truncated()
         _, reward, terminated, truncated, _ = self._env.step(action)
         return float(reward), bool(terminated), bool(truncated)
 

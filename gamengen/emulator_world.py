@@ -66,6 +66,7 @@ class EmulatorWorld:
         Raises:
             ValueError: a state without replay, or whose replay ends at another frame than it holds.
         """
+        plans = []
         for slot, start, seed in zip(self._slots(slots), starts, seeds, strict=True):
             start.check(self._contract.game)
             if start.replay is None:
@@ -76,7 +77,13 @@ class EmulatorWorld:
             replay = start.replay
             check_actions(replay.actions, self._contract.game, f"replay of {start.name!r}")
             actions = [int(action) for action in replay.actions]
-            self._play(slot, _Game(seed, 0, replay.seed, replay.noop_starts, actions, False), start.name)
+            plans.append((_Game(seed, 0, replay.seed, replay.noop_starts, actions, False), slot, start))
+        # States of one episode one after the other: each goes on where the one before it stands.
+        plans.sort(key=lambda plan: (plan[0].episode_seed, plan[0].noop_starts, len(plan[0].actions)))
+        before: int | None = None
+        for game, slot, start in plans:
+            self._play(slot, game, start.name, before)
+            before = slot
             if not np.array_equal(self._emulators[slot].frame(), start.frames[-1]):
                 raise ValueError(
                     f"start state {start.name!r}: its replay ends at another frame than the state holds; "
@@ -115,7 +122,7 @@ class EmulatorWorld:
         """Put worlds back to a snapshot; games that cannot be cloned are replayed."""
         for slot, (game, clone) in zip(self._slots(slots), state, strict=True):
             if clone is None:
-                self._play(slot, _copy(game), "snapshot")
+                self._play(slot, _copy(game), "snapshot", None)
             else:
                 self._emulators[slot].restore(clone)
                 self._games[slot] = _copy(game)
@@ -137,11 +144,17 @@ class EmulatorWorld:
         game.ended = terminated or truncated
         return frame, reward, terminated
 
-    def _play(self, slot: int, game: _Game, name: str) -> None:
-        emulator = self._emulators[slot]
-        emulator.reset(game.episode_seed, game.noop_starts)
-        ended = False
-        for position, action in enumerate(game.actions):
+    def _play(self, slot: int, game: _Game, name: str, before: int | None) -> None:
+        """Replay in a slot, from where the slot `before` stands if that is on the way."""
+        emulator, ended, first = self._emulators[slot], False, 0
+        other = None if before is None else self._games[before]
+        clone = None if before is None else self._emulators[before].clone()
+        if clone is not None and other is not None and _is_on_the_way(other, game):
+            emulator.restore(clone)
+            ended, first = other.ended, len(other.actions)
+        else:
+            emulator.reset(game.episode_seed, game.noop_starts)
+        for position, action in enumerate(game.actions[first:], first):
             if ended:
                 raise ValueError(f"{name}: the game ends before its action {position}; another version?")
             _, terminated, truncated = emulator.advance(action)
@@ -157,6 +170,11 @@ class EmulatorWorld:
 
     def _slots(self, slots: Sequence[int] | None) -> Sequence[int]:
         return range(self.num_worlds) if slots is None else slots
+
+
+def _is_on_the_way(other: _Game, game: _Game) -> bool:
+    same = (other.episode_seed, other.noop_starts) == (game.episode_seed, game.noop_starts)
+    return same and game.actions[: len(other.actions)] == other.actions
 
 
 def _copy(game: _Game) -> _Game:

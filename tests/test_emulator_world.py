@@ -55,6 +55,25 @@ def test_it_continues_the_recording_and_repeats_from_a_snapshot(env_id: str) -> 
     world.close()
 
 
+def test_many_states_of_one_episode_are_reached_in_any_order() -> None:
+    """Each goes on from another's clone; the frames must be those of its own replay."""
+    game = make_game_contract("ALE/Pong-v5", sticky_probability=0.25)
+    actions = np.random.default_rng(0).integers(6, size=40).tolist()
+    at = [30, 5, 5, 17, 0]
+    states = [recorded(game, 3, 1, actions, k)[0] for k in at]
+    _, frames = recorded(game, 3, 1, actions, 0)
+    other, other_frames = recorded(game, 4, 1, actions, 20)
+    world = EmulatorWorld(game, num_worlds=6)
+    for order in ([0, 1, 2, 3, 4], [4, 2, 0, 3, 1]):
+        world.reset([states[i] for i in order], seeds=range(5), slots=[0, 1, 2, 3, 4])
+        world.reset([other], seeds=[9], slots=[5])
+        for k in range(8):
+            step = world.step([*(actions[at[i] + k] for i in order), actions[20 + k]])
+            expected = [*(frames[at[i] + k + 1] for i in order), other_frames[20 + k + 1]]
+            assert np.array_equal(step.frames, np.stack(expected))
+    world.close()
+
+
 def test_after_the_last_frame_a_new_game_begins(counter: GameContract) -> None:
     """The order of a recorder's stream: true last frame, then the first frame of the next episode."""
     state, _ = recorded(counter, 2, 0, [1] * 10, at=10)  # the episode of seed 2 has 14 steps
