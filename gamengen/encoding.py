@@ -24,6 +24,7 @@ from gamengen.autoencoder import AutoencoderCodec, save_codec
 from gamengen.codec import Codec
 from gamengen.contract import CodecContract, check_compatible, codec_from_dict, read_game_contract, to_dict
 from gamengen.durable import read_json, sha256_file, write_json
+from gamengen.episode_writer import dataset_lock
 from gamengen.episodes import SPLITS, Episode, EpisodeInfo, dataset_fingerprint, list_episodes, read_episodes
 from gamengen.shards import (
     INDEX_FILE,
@@ -191,14 +192,22 @@ def finalise(
     entries = [found[shard.file] for shard in plan]
     for entry in entries:
         verify_shard(output_dir, entry)
+    # Two processes may both find themselves the last one.
+    with dataset_lock(output_dir / PARTS_FOLDER):
+        return _write_rest(dataset, codec, output_dir, entries, starts or StartStateConfig(), seed)
+
+
+def _write_rest(
+    dataset: str | Path, codec: Codec, output_dir: Path, entries: list[dict[str, Any]],
+    starts: StartStateConfig, seed: int,
+) -> CodecContract:
     arrays = [open_shard(output_dir, e, codec.contract)["arrays"] for e in entries if e["split"] == "train"]
     mean, std = channel_statistics(arrays)
     write_tensors(output_dir / STATISTICS_FILE, {"mean": mean, "std": std, "median": median_array(arrays)})
     if isinstance(codec, AutoencoderCodec):
         save_codec(codec, output_dir / VAE_FOLDER)
-    game = codec.contract.game
-    chosen = _choose_start_states(dataset, codec.contract, starts or StartStateConfig(), seed)
-    write_start_states(output_dir / START_STATES_FILE, chosen, game)
+    chosen = _choose_start_states(dataset, codec.contract, starts, seed)
+    write_start_states(output_dir / START_STATES_FILE, chosen, codec.contract.game)
     contract = {**to_dict(codec.contract), "mean": mean.tolist(), "std": std.tolist()}
     write_json(output_dir / INDEX_FILE, {
         "version": INDEX_VERSION, "contract": contract, "dataset_fingerprint": dataset_fingerprint(dataset),

@@ -43,5 +43,5 @@ def test_the_median_is_over_evenly_spaced_rows_of_all_parts() -> None:
     split = parts((4, 9, 2))
     expected = torch.cat(split).float().median(dim=0).values
     assert torch.equal(median_array(split), expected)
-    many = [torch.arange(n).float().view(n, 1, 1, 1).half() * 0 + k for k, n in enumerate((MEDIAN_ROWS, 3 * MEDIAN_ROWS))]
+    many = [torch.full((n, 1, 1, 1), float(k)) for k, n in enumerate((MEDIAN_ROWS, 3 * MEDIAN_ROWS))]
     assert float(median_array(many)) == 1.0, "the longer part has the say"

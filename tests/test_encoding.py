@@ -21,13 +21,13 @@ ROWS = 12
 
 
 def encode(root: Path, output: str, codec: AutoencoderCodec, processes: int = 1) -> None:
-    order = reversed(range(processes))
-    for shard_id in order:
+    data, folder = root / "data", root / output
+    for shard_id in reversed(range(processes)):
         result = encode_dataset(
-            root / "data", codec, root / output, shard_id=shard_id, num_shards=processes, shard_rows=ROWS, progress=False
+            data, codec, folder, shard_id=shard_id, num_shards=processes, shard_rows=ROWS, progress=False
         )
         assert result.complete == (shard_id == 0), "the last process, and no other, finds everything there"
-    finalise(root / "data", codec, root / output, shard_rows=ROWS)
+    finalise(data, codec, folder, shard_rows=ROWS)
 
 
 def content(folder: Path) -> dict[str, bytes]:
