@@ -50,9 +50,14 @@ class GameNGenPipeline(DiffusionPipeline):
         unet: UNet2DConditionModel,
         vae: AutoencoderKL | AutoencoderTiny,
         scheduler: DDIMScheduler | FlowMatchEulerDiscreteScheduler,
-        contract: dict[str, Any],
+        contract: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        # The default is for diffusers alone: from_pretrained takes an argument without one for a component.
+        if contract is None:
+            raise ValueError(
+                "a GameNGenPipeline needs the contract of its world; load world folders with from_pretrained"
+            )
         self.register_modules(unet=unet, vae=vae, scheduler=scheduler)
         self.register_to_config(contract=contract)
         self.world_contract: WorldContract = world_from_dict(contract)

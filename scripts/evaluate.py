@@ -61,7 +61,13 @@ def main(config: Config) -> dict[str, Any]:
     if not episodes:
         raise ValueError(f"{config.dataset} has no {config.split} episodes; record more, or choose another --split")
     table = world_table(
-        world, episodes, num_starts=config.num_starts, horizon=config.horizon, seed=config.seed, steps=config.steps
+        world,
+        episodes,
+        num_starts=config.num_starts,
+        horizon=config.horizon,
+        seed=config.seed,
+        steps=config.steps,
+        play_world=load_world(config.world, 1, device=device),
     )
     print_table(table)
     report = {

@@ -129,14 +129,16 @@ def main(config: Config) -> dict[str, Any]:
     if config.dry_run:
         print_plan("train_unet", config, cost_of(config, unet))
         return {}
-    run = RunFolder.open(
-        config.output_dir,
-        "train_unet",
-        config,
-        overwrite=config.overwrite,
-        data_fingerprint=latents_fingerprint(config.latents),
-        is_main_process=state.is_main_process,
-    )
+    # The main process first: others must not read the run.json that it is about to replace.
+    with state.main_process_first():
+        run = RunFolder.open(
+            config.output_dir,
+            "train_unet",
+            config,
+            overwrite=config.overwrite,
+            data_fingerprint=latents_fingerprint(config.latents),
+            is_main_process=state.is_main_process,
+        )
     if run.finished and not run.changed:
         print(f"{run.path}: this run is finished; nothing to do")
         return run.results or {}
