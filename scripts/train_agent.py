@@ -7,7 +7,7 @@ scripts/record_episodes.py, at every level of skill; RECORD_DIR, an episode data
 Example:
     python scripts/train_agent.py --env_id ALE/Breakout-v5 --agent ppo --record_dir data/breakout
 
-Expected: 200 to 400 decisions a second on 2 CPU cores; a Pong that wins takes about a million decisions.
+Expected: 100 to 300 decisions a second on 2 CPU cores; a Pong player that wins takes about a million decisions.
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ def test_a_malicious_zip_does_not_execute(trained: tuple[Path, Path], counter: G
 def test_other_networks_load_only_when_trusted(counter: GameContract, tmp_path: Path) -> None:
     envs = [AgentEnv(GameStream(counter, StreamSettings(), "s", 0, None), lambda: "a")]
     vector = stable_baselines3.common.vec_env.DummyVecEnv([lambda: envs[0]])
-    model = stable_baselines3.PPO("CnnPolicy", vector, policy_kwargs={"net_arch": [8]}, n_steps=8, device="cpu")
+    model = stable_baselines3.PPO("CnnPolicy", vector, policy_kwargs={"net_arch": [8]}, n_steps=8, batch_size=8)
     model.save(tmp_path / "wide.zip")
     with pytest.raises(ValueError, match="--trust_remote_code"):
         load_policy(tmp_path / "wide.zip", counter, batch_size=1)
