@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from numbers import Real
 
 import numpy as np
 import torch
@@ -48,6 +50,8 @@ class LatentWorld:
         guidance_scale: float = 1.0,
         noise_level: float = 0.0,
     ) -> None:
+        if num_worlds < 1:
+            raise ValueError(f"num_worlds: expected at least 1, got {num_worlds}")
         self.pipeline = pipeline.to(device=torch.device(device), dtype=dtype)
         self.pipeline.unet.to(memory_format=torch.channels_last).eval()
         self.pipeline.vae.eval()
@@ -74,7 +78,8 @@ class LatentWorld:
 
     @property
     def contract(self) -> WorldContract:
-        return self.pipeline.world_contract
+        contract: WorldContract = self.pipeline.world_contract
+        return contract
 
     @property
     def num_worlds(self) -> int:
@@ -85,11 +90,17 @@ class LatentWorld:
         return self._options
 
     def set_option(self, name: str, value: float) -> None:
-        """Change a setting from the next step on."""
+        """Change a setting from the next step on; ValueError says what is legal."""
+        old = self._options.get(name)
+        kind = type(old.value) if old is not None else float
+        # A comparison with nan is always false: it would pass every range.
+        number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or kind(value) != value:
+            raise ValueError(
+                f"option {name}: expected {'a whole number' if kind is int else 'a number'}, got {value!r}"
+            )
         check_option(self._options, name, value)
-        old = self._options[name]
-        kind = type(old.value)
-        self._options[name] = Option(kind(value), old.description, old.choices, old.minimum, old.maximum)
+        self._options[name] = replace(self._options[name], value=kind(value))
 
     def reset(self, starts: Sequence[StartState], seeds: Sequence[int], slots: Sequence[int] | None = None) -> None:
         """Encode the start states' frames, once, into the slots' contexts."""
@@ -99,8 +110,9 @@ class LatentWorld:
                 f"reset: {len(starts)} start states, {len(seeds)} seeds and {len(slots)} slots; expected equal"
             )
         length = self.contract.context_length
-        for start, seed, slot in zip(starts, seeds, slots, strict=True):
-            frames, actions = start_window(start, self.contract.game, length)
+        # All of them before the first slot changes: a start state that does not fit leaves the worlds as they were.
+        windows = [start_window(start, self.contract.game, length) for start in starts]
+        for (frames, actions), seed, slot in zip(windows, seeds, slots, strict=True):
             # One world at a time: the same arithmetic whatever stands beside it.
             self._context[slot] = self.pipeline.encode_frames(frames.to(self.device)).float()
             self._actions[slot, :-1] = actions.to(self.device)
@@ -112,7 +124,16 @@ class LatentWorld:
         Args:
             context: (B, L, C, h, w) raw latents, as shards hold them.
             actions: int64 (B, L - 1) between them.
+        Raises:
+            ValueError: a shape that does not fit, or an action outside the table.
         """
+        expected = {"context": tuple(self._context.shape), "actions": (self.num_worlds, self._actions.shape[1] - 1)}
+        for name, value in (("context", context), ("actions", actions)):
+            if tuple(value.shape) != expected[name]:
+                raise ValueError(f"reset_latents: expected {name} {expected[name]}, got {tuple(value.shape)}")
+        if len(seeds) != self.num_worlds:
+            raise ValueError(f"reset_latents: expected {self.num_worlds} seeds, got {len(seeds)}")
+        check_actions(actions.flatten().tolist(), self.contract.game, "reset_latents")
         mean, std = self.pipeline._statistics(self.device)
         self._context.copy_((context.to(self.device).float() - mean) / std)
         self._actions[:, :-1] = actions.to(self.device)
@@ -154,7 +175,8 @@ class LatentWorld:
         """Real frames uint8 (N, H, W, 3) through the codec and back: the best that this world can show."""
         with torch.inference_mode():
             latents = self.pipeline.encode_frames(torch.as_tensor(frames).to(self.device))
-            return self.pipeline.decode_latents(latents.to(self.dtype)).cpu().numpy()
+            decoded: np.ndarray = self.pipeline.decode_latents(latents.to(self.dtype)).cpu().numpy()
+            return decoded
 
     def snapshot(self, slots: Sequence[int] | None = None) -> LatentState:
         """Copy the state of some worlds; `restore` puts it back, into any slots of the same number."""

@@ -59,7 +59,10 @@ def load_world(path: str | Path, num_worlds: int = 1, **options: Any) -> World:
     values = read_json(index).get("contract")
     if not isinstance(values, dict):
         raise ValueError(f"{index} has no contract: it was not written by gamengen")
-    contract = world_from_dict(values)
+    try:
+        contract = world_from_dict(values)
+    except ValueError as error:
+        raise ValueError(f"{index}: {error}") from error
     if contract.kind == "latent_diffusion" and contract.format_version == FORMAT_VERSION:
         from gamengen.latent_world import LatentWorld
 

@@ -42,8 +42,8 @@ def rollout(
     Raises:
         ValueError: shapes that do not fit the world, or an action outside its table.
     """
-    if actions.shape[0] != world.num_worlds or actions.ndim != 2:
-        raise ValueError(f"rollout: expected actions ({world.num_worlds}, T), got {actions.shape}")
+    if actions.ndim != 2 or actions.shape[0] != world.num_worlds or actions.shape[1] < 1:
+        raise ValueError(f"rollout: expected actions ({world.num_worlds}, T) with T >= 1, got {actions.shape}")
     check_actions(actions.ravel(), world.contract.game, "rollout")
     world.reset(starts, seeds)
     steps = []
@@ -95,9 +95,12 @@ def random_actions(game: GameContract, num_frames: int, seed: int, longest_hold:
 def action_id(text: str, game: GameContract) -> int:
     """The id of an action given by id or by meaning; ValueError lists the table."""
     meanings = [action.meaning for action in game.actions]
-    if text.upper() in meanings:
-        return meanings.index(text.upper())
-    if text.isdigit() and int(text) < len(meanings):
+    # As written first: a game may tell `jump` from `JUMP`.
+    for spell in (str, str.upper):
+        spelled = [spell(meaning) for meaning in meanings]
+        if spell(text) in spelled:
+            return spelled.index(spell(text))
+    if text.isdecimal() and int(text) < len(meanings):
         return int(text)
     table = ", ".join(f"{i} {meaning}" for i, meaning in enumerate(meanings))
     raise ValueError(

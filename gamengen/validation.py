@@ -35,6 +35,8 @@ class Validation:
             raise ValueError(
                 "the validation split is empty: record more episodes, at least one is held out for validation"
             )
+        if num_windows < 1:
+            raise ValueError(f"num_windows: expected at least 1, got {num_windows}")
         self.pipeline, self.loss_fn, self.windows, self.seed = pipeline, loss_fn, windows, seed
         self.scalars: dict[str, float] = {}
         """Of the newest call."""
@@ -73,12 +75,20 @@ class Validation:
         return "  ".join(f"{name} {value:.4g}" for name, value in self.scalars.items())
 
     def _decode(self, latents: Tensor) -> np.ndarray:
-        return cast(np.ndarray, self.pipeline.decode_latents(latents).cpu().numpy())
+        frames: np.ndarray = self.pipeline.decode_latents(latents).cpu().numpy()
+        return frames
+
+    def _one_episode(self) -> tuple[int, int]:
+        """First position and number of windows that follow each other in one episode, near the middle of the split."""
+        firsts = self.windows.firsts
+        middle = int(self.positions[len(self.positions) // 2])
+        episode = (firsts == firsts[middle]).nonzero().flatten()
+        count = min(ROLLOUT_FRAMES, len(episode))
+        return min(middle, int(episode[-1]) + 1 - count), count
 
     def _rollout(self, device: torch.device) -> np.ndarray:
         """Recorded frames above dreamt ones, from one window on, with the recorded actions."""
-        count = min(ROLLOUT_FRAMES, len(self.windows))
-        first = min(int(self.positions[len(self.positions) // 2]), len(self.windows) - count)
+        first, count = self._one_episode()
         length = self.pipeline.world_contract.context_length
         batch = self.windows.at(torch.arange(first, first + count))
         truth = self.loss_fn.normalise(batch.targets.to(device))

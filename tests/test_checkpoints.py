@@ -1,4 +1,4 @@
-"""gamengen.checkpoints: complete under their name or not there; the newest sound one is found; the last is never lost."""
+"""gamengen.checkpoints: complete under their name or not there; the last sound one is never lost."""
 
 from __future__ import annotations
 
