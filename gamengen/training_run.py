@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import broadcast, set_seed
+from accelerate.utils import GradientAccumulationPlugin, broadcast, set_seed
 from diffusers import ModelMixin
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
@@ -52,7 +52,9 @@ class TrainingRun:
         self.logs: dict[str, float] = {}
         if AcceleratorState._shared_state.get("_mixed_precision", config.mixed_precision) != config.mixed_precision:
             AcceleratorState._reset_state()  # else an earlier run in this process would forbid this one's precision
-        self.accelerator = Accelerator(mixed_precision=config.mixed_precision)
+        # The run accumulates by itself: what the launcher's environment says would divide the loss a second time.
+        once = GradientAccumulationPlugin(num_steps=1)
+        self.accelerator = Accelerator(mixed_precision=config.mixed_precision, gradient_accumulation_plugin=once)
         ranks = self.accelerator.num_processes
         if config.num_processes is not None and config.num_processes != ranks:
             raise ValueError(

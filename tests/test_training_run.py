@@ -131,6 +131,16 @@ def test_steps_equal_a_loop_written_by_hand(tmp_path: Path) -> None:
     torch.testing.assert_close(trained.linear.weight, line.linear.weight, rtol=1e-5, atol=1e-6)
 
 
+def test_the_launchers_environment_does_not_divide_the_gradient(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(CONFIG, {"line": make_line()}, loss_fn, batch_fn, tmp_path / "plain")
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    train(CONFIG, {"line": make_line()}, loss_fn, batch_fn, tmp_path / "launched")
+    plain, launched = ([line["grad_norm"] for line in steps_logged(tmp_path / name)] for name in ("plain", "launched"))
+    assert plain == launched
+
+
 class Breaking:
     """A loss that is not a number in some steps. A step is known by its x."""
 
@@ -196,7 +206,7 @@ def test_bf16_is_autocast_over_float32_weights(tmp_path: Path) -> None:
     tensors = [*line.parameters(), *(v for values in state.values() for v in values.values())]
     assert {t.dtype for t in tensors} == {torch.float32}
     # Updates of 1e-4 would be lost in bf16 weights of this size.
-    assert float((line.linear.weight - make_line().linear.weight).abs().max()) > 1e-5
+    assert (line.linear.weight - make_line().linear.weight).abs().max().item() > 1e-5
     # A second run of the same process may have another precision.
     seen.clear()
     train(replace(config, mixed_precision="no"), {"line": make_line()}, seeing, batch_fn, tmp_path / "float32")
