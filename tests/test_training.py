@@ -137,7 +137,9 @@ def test_accumulation_equals_one_large_batch(
 
 
 def test_two_ranks_equal_one(tmp_path: Path, uninterrupted: tuple[Path, dict[str, Tensor]]) -> None:
-    config = json.dumps({"train_batch_size": GLOBAL_BATCH // 2, "num_processes": 2})
+    # With accumulation: every rank takes its part of each micro-batch, gradients meet in the last one.
+    split = {"train_batch_size": GLOBAL_BATCH // 4, "gradient_accumulation_steps": 2, "num_processes": 2}
+    config = json.dumps(split)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
