@@ -63,7 +63,18 @@ def load_vae(path_or_id: str | os.PathLike[str], revision: str | None = None, va
         )
     except (SafetensorError, RuntimeError, OSError) as error:
         raise ValueError(f"{where}: the weights are damaged, missing or do not fit config.json: {error}") from error
+    align_weights(vae)
     return cast(Vae, vae)
+
+
+def align_weights(module: torch.nn.Module) -> None:
+    """Move weights to memory of PyTorch's own alignment, in place.
+
+    Loading maps safetensors files, whose tensors start anywhere: the kernels that this leads to give other last bits
+    (measured: 4e-7), and a world would play differently after a save and load.
+    """
+    for parameter in module.parameters():
+        parameter.data = parameter.data.clone()
 
 
 def fingerprint(vae: Vae) -> str:

@@ -117,7 +117,8 @@ Contract = GameContract | CodecContract | WorldContract
 
 def to_dict(contract: Contract) -> dict[str, Any]:
     """Plain JSON values; `from_dict` of the same class gives an equal contract back."""
-    return _plain(dataclasses.asdict(contract))
+    plain: dict[str, Any] = _plain(dataclasses.asdict(contract))
+    return plain
 
 
 def game_from_dict(values: Mapping[str, Any]) -> GameContract:
@@ -232,7 +233,8 @@ def _checked(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
     supported = known[name].default
     if values.get(name, supported) != supported:
         raise ValueError(
-            f"{kind.__name__} has {name} {values[name]}, this gamengen reads {supported}; install the gamengen that wrote it"
+            f"{kind.__name__} has {name} {values[name]}, this gamengen reads {supported}; "
+            "install the gamengen that wrote it"
         )
     unknown = sorted(set(values) - set(known))
     missing = sorted(

@@ -7,6 +7,7 @@ is added to the time embedding (a bag of unordered tokens cannot say which actio
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from torch import Tensor
 
 from gamengen.contract import WorldContract
 from gamengen.noise import NUM_NOISE_BUCKETS
+from gamengen.scene import Scene, loss_weight, precondition
+from gamengen.schedule import PredictionType, Schedule, build_scheduler, read_schedule
 
 POSITION_CHANNELS = 16
 
@@ -41,20 +44,29 @@ class Denoiser:
 
     Args:
         unet: stock model whose config fits the contract (checked).
+        scene: needed when the contract's settings say `scene_prior`.
     """
 
-    def __init__(self, unet: UNet2DConditionModel, contract: WorldContract) -> None:
+    def __init__(self, unet: UNet2DConditionModel, contract: WorldContract, scene: Scene | None = None) -> None:
         check_unet(unet, contract)
         self.unet = unet
         self.length, self.shape = contract.context_length, contract.codec.array_shape
         self.num_actions = contract.game.num_actions
         self.num_buckets = int(contract.settings["num_noise_buckets"])
         self.positions = sinusoidal_positions(contract.context_length)
+        self.action_planes = bool(contract.settings["action_planes"])
+        if contract.settings["scene_prior"] and scene is None:
+            raise ValueError("this world was trained with a scene: its scene.safetensors is missing")
+        self.prediction_type: PredictionType = contract.settings["prediction_type"]
+        self.schedule = default_schedule(self.prediction_type)
+        self.scene = scene if contract.settings["scene_prior"] else None
 
     def __call__(
         self, noisy: Tensor, timesteps: Tensor, context: Tensor, actions: Tensor, noise_bucket: Tensor
     ) -> Tensor:
-        """The UNet's output (B, C, h, w).
+        """The prediction (B, C, h, w), of the contract's prediction type.
+
+        With a scene the UNet only predicts what the scene does not tell (`scene.precondition`).
 
         Args:
             noisy: (B, C, h, w) at the level of `timesteps`.
@@ -71,14 +83,28 @@ class Denoiser:
             if value.shape != expected[name]:
                 raise ValueError(f"{name}: expected {expected[name]}, got {tuple(value.shape)}")
         tokens, condition = self.condition(actions, noise_bucket)
+        planes = [noisy, context.flatten(1, 2)]
+        if self.action_planes:
+            newest = condition[:, self.num_buckets :, None, None]
+            planes.append(newest.to(noisy.dtype).expand(-1, -1, *noisy.shape[2:]))
         output: Tensor = self.unet(
-            torch.cat([noisy, context.flatten(1, 2)], dim=1).contiguous(memory_format=torch.channels_last),
+            torch.cat(planes, dim=1).contiguous(memory_format=torch.channels_last),
             timesteps,
             encoder_hidden_states=tokens.to(noisy.dtype),
             timestep_cond=condition.to(noisy.dtype),
             return_dict=False,
         )[0]
-        return output
+        if self.scene is None:
+            return output
+        signal, noise_scale = self.schedule.levels(timesteps)
+        scene = self.scene.to(noisy.device)
+        return precondition(self.prediction_type, output, noisy, signal, noise_scale, scene).to(noisy.dtype)
+
+    def loss_weight(self, timesteps: Tensor) -> Tensor:
+        """float32 (B, 1, 1, 1): how much a squared error counts, 1 at the last timestep."""
+        if self.scene is None:
+            return torch.ones((len(timesteps), 1, 1, 1), device=timesteps.device)
+        return loss_weight(*self.schedule.levels(timesteps), self.scene.to(timesteps.device))
 
     def condition(self, actions: Tensor, noise_bucket: Tensor) -> tuple[Tensor, Tensor]:
         """Action tokens (B, L, A + positions) and the vector (B, buckets + A) for the time embedding, float32."""
@@ -86,6 +112,12 @@ class Denoiser:
         positions = self.positions.to(actions.device).expand(len(actions), -1, -1)
         bucket = F.one_hot(noise_bucket, self.num_buckets).float()
         return torch.cat([one_hot, positions], dim=-1), torch.cat([bucket, one_hot[:, -1]], dim=-1)
+
+
+@functools.cache
+def default_schedule(prediction_type: PredictionType) -> Schedule:
+    """The levels that a world of this prediction type is trained with."""
+    return read_schedule(build_scheduler(prediction_type))
 
 
 def sinusoidal_positions(length: int) -> Tensor:
@@ -113,9 +145,9 @@ def build_unet(config: DenoiserConfig, contract: WorldContract) -> UNet2DConditi
             f"use at most {fitting} levels or pad the frames to a larger multiple"
         )
     plain = levels - config.attention_levels
-    return UNet2DConditionModel(
+    unet = UNet2DConditionModel(
         sample_size=(height, width),
-        in_channels=channels * (contract.context_length + 1),
+        in_channels=in_channels(contract),
         out_channels=channels,
         block_out_channels=config.block_out_channels,
         layers_per_block=config.layers_per_block,
@@ -129,11 +161,26 @@ def build_unet(config: DenoiserConfig, contract: WorldContract) -> UNet2DConditi
         encoder_hid_dim_type="text_proj",
         time_cond_proj_dim=int(contract.settings["num_noise_buckets"]) + contract.game.num_actions,
     )
+    if contract.settings["scene_prior"]:
+        # Begin as the scene, exactly.
+        torch.nn.init.zeros_(unet.conv_out.weight)
+        torch.nn.init.zeros_(unet.conv_out.bias)
+    return unet
 
 
-def world_settings(max_noise_level: float, prediction_type: str) -> dict[str, object]:
+def in_channels(contract: WorldContract) -> int:
+    """What the UNet takes: the noisy frame, L context frames and, where the contract says so, a plane an action."""
+    planes = contract.game.num_actions if contract.settings["action_planes"] else 0
+    return contract.codec.array_shape[0] * (contract.context_length + 1) + planes
+
+
+def world_settings(
+    max_noise_level: float, prediction_type: str, scene_prior: bool = True, action_planes: bool = True
+) -> dict[str, object]:
     """The `settings` of a latent diffusion world's contract."""
     return {
+        "scene_prior": scene_prior,
+        "action_planes": action_planes,
         "num_noise_buckets": NUM_NOISE_BUCKETS,
         "max_noise_level": max_noise_level,
         "prediction_type": prediction_type,
@@ -148,7 +195,7 @@ def check_unet(unet: UNet2DConditionModel, contract: WorldContract) -> None:
     """
     channels = contract.codec.array_shape[0]
     expected = {
-        "in_channels": channels * (contract.context_length + 1),
+        "in_channels": in_channels(contract),
         "out_channels": channels,
         "encoder_hid_dim": contract.game.num_actions + POSITION_CHANNELS,
         "time_cond_proj_dim": int(contract.settings["num_noise_buckets"]) + contract.game.num_actions,

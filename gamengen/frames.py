@@ -1,4 +1,4 @@
-"""The pixel convention: uint8 RGB (H, W, 3) outside, float (3, H, W) in [-1, 1] inside; the only rounding in the project."""
+"""The pixel convention: uint8 RGB (H, W, 3) outside, float (3, H, W) in [-1, 1] inside; the project's only rounding."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from gamengen.contract import WorldContract
 from gamengen.denoiser import Denoiser
 from gamengen.noise import MAX_NOISE_LEVEL, Noise, add_context_noise, drop_context, noise_bucket
+from gamengen.scene import Scene, normalise
 from gamengen.schedule import Schedule, clean_and_noise, prediction_target
 from gamengen.training import Batch, LossOutput, Modules
 
@@ -56,17 +57,15 @@ class LatentDiffusionLoss:
     is `self_rollout_steps`.
 
     Args:
-        median: (C, h, w) raw median latent of the training split: where a scene does not move.
+        scene: median and deviation of the training split's normalised latents.
     """
 
-    def __init__(self, config: LossConfig, contract: WorldContract, schedule: Schedule, median: Tensor) -> None:
+    def __init__(self, config: LossConfig, contract: WorldContract, schedule: Schedule, scene: Scene) -> None:
         if config.snr_gamma is not None and float(schedule.signal[-1]) < 1e-4:
             raise ValueError(
                 "snr_gamma weights the last timestep with 0 under zero terminal SNR, and 1-step play uses no other; "
                 "leave it out or train with --prediction_type epsilon"
             )
-        codec = contract.codec
-        assert codec.mean is not None and codec.std is not None, "shards must be finalised"
         told = {"max_noise_level": config.max_noise_level, "prediction_type": schedule.prediction_type}
         for name, value in told.items():
             if contract.settings[name] != value:
@@ -74,18 +73,16 @@ class LatentDiffusionLoss:
                     f"{name}: training is told {value!r}, the contract promises play {contract.settings[name]!r}"
                 )
         self.config, self.contract, self.schedule = config, contract, schedule
-        self.mean, self.std = torch.tensor(codec.mean), torch.tensor(codec.std)
-        self.median = self.normalise(median.unsqueeze(0))
+        self.scene = scene
 
     def normalise(self, raw: Tensor) -> Tensor:
         """Raw latents (..., C, h, w), any dtype -> float32, about unit variance."""
-        mean, std = self.mean.to(raw.device).view(-1, 1, 1), self.std.to(raw.device).view(-1, 1, 1)
-        return (raw.float() - mean) / std
+        return normalise(raw, self.contract.codec)
 
     def __call__(self, modules: Modules, batch: Batch, noise: Noise) -> LossOutput:
         unet = modules["unet"]
         assert isinstance(unet, UNet2DConditionModel)
-        denoiser = Denoiser(unet, self.contract)
+        denoiser = Denoiser(unet, self.contract, self.scene)
         frames = self.normalise(batch["context"])
         actions, target = batch["actions"], self.normalise(batch["targets"])
         length = self.contract.context_length
@@ -105,17 +102,18 @@ class LatentDiffusionLoss:
         k, length = self.config.self_rollout_steps, self.contract.context_length
         if k == 0 or self.config.self_rollout_share == 0:
             return frames[:, -length:]
-        replaced = (noise.uniform("self_rollout") < self.config.self_rollout_share).view(-1, 1, 1, 1)
-        window = [frames[:, i] for i in range(frames.shape[1])]
-        bucket = torch.zeros(len(frames), dtype=torch.int64, device=frames.device)
+        # Only the chosen samples are predicted: the others would be thrown away.
+        chosen = (noise.uniform("self_rollout") < self.config.self_rollout_share).nonzero().flatten()
+        frames = frames.clone()
+        bucket = torch.zeros(len(chosen), dtype=torch.int64, device=frames.device)
         with torch.no_grad():
-            for step in range(k):
+            for step in range(k if len(chosen) else 0):
                 newest = length + step  # row of the frame that is predicted
-                context = torch.stack(window[step:newest], dim=1)
-                start = noise.normal(f"self_rollout_{step}", frames.shape[2:])
-                predicted = self.predict_clean(denoiser, context, actions[:, step:newest], bucket, start)
-                window[newest] = torch.where(replaced, predicted, window[newest])
-        return torch.stack(window[-length:], dim=1)
+                start = noise.normal(f"self_rollout_{step}", frames.shape[2:])[chosen]
+                frames[chosen, newest] = self.predict_clean(
+                    denoiser, frames[chosen, step:newest], actions[chosen, step:newest], bucket, start
+                )
+        return frames[:, -length:]
 
     def predict_clean(
         self, denoiser: Denoiser, context: Tensor, actions: Tensor, bucket: Tensor, start: Tensor
@@ -154,7 +152,7 @@ class LatentDiffusionLoss:
             seen = added + self.config.input_perturbation * noise.normal("perturbation", target.shape[1:])
         output = denoiser(signal * target + scale * seen, timesteps, context, actions, bucket).float()
         wanted = prediction_target(self.schedule.prediction_type, target, added, signal, scale)
-        error = (output - wanted) ** 2
+        error = (output - wanted) ** 2 * denoiser.loss_weight(timesteps)
         if self.config.snr_gamma is not None:
             snr = (signal / scale) ** 2
             weight = snr.clamp(max=self.config.snr_gamma) / snr
@@ -166,5 +164,7 @@ class LatentDiffusionLoss:
     def cell_weights(self, target: Tensor, newest: Tensor) -> Tensor:
         """(B, 1, h, w): 1, plus `moving_weight` where the target left the newest frame or the median scene."""
         moved = (target - newest).abs().amax(1, keepdim=True) > self.config.moving_threshold
-        foreground = (target - self.median.to(target.device)).abs().amax(1, keepdim=True) > self.config.moving_threshold
+        foreground = (target - self.scene.median.to(target.device)).abs().amax(
+            1, keepdim=True
+        ) > self.config.moving_threshold
         return 1.0 + self.config.moving_weight * (moved | foreground)

@@ -19,12 +19,13 @@ from diffusers import (
 )
 from torch import Tensor
 
-from gamengen.autoencoder import AutoencoderCodec
+from gamengen.autoencoder import AutoencoderCodec, align_weights
 from gamengen.contract import WorldContract, to_dict, world_from_dict
 from gamengen.denoiser import Denoiser
 from gamengen.durable import publish_folder, read_json, write_json
 from gamengen.noise import NUM_NOISE_BUCKETS, add_context_noise, noise_bucket
 from gamengen.sampler import sample, stacked_denoise
+from gamengen.scene import Scene, read_scene, write_scene
 from gamengen.schedule import read_schedule
 from gamengen.start_states import read_start_states, write_start_states
 from gamengen.world import StartState
@@ -70,8 +71,16 @@ class GameNGenPipeline(DiffusionPipeline):
                 "use the VAE that made the shards, or its fine-tuned decoder"
             )
         self.schedule = read_schedule(scheduler)
-        self.denoiser = Denoiser(unet, self.world_contract)
+        self.scene: Scene | None = None
+        self._denoiser: Denoiser | None = None
         self.start_states: list[StartState] = []
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """The UNet with all that it is called with; made when it is first needed, after the scene was read."""
+        if self._denoiser is None:
+            self._denoiser = Denoiser(self.unet, self.world_contract, self.scene)
+        return self._denoiser
 
     @torch.no_grad()
     def __call__(
@@ -143,6 +152,8 @@ class GameNGenPipeline(DiffusionPipeline):
         for config in [*unfinished.glob("*/config.json"), unfinished / "model_index.json"]:
             write_json(config, {k: v for k, v in read_json(config).items() if k != "_name_or_path"})
         write_start_states(unfinished / START_STATES_FILE, self.start_states, self.world_contract.game)
+        if self.scene is not None:
+            write_scene(unfinished, self.scene)
         publish_folder(unfinished, final)
 
     @classmethod
@@ -158,21 +169,13 @@ class GameNGenPipeline(DiffusionPipeline):
         starts = Path(pretrained_model_name_or_path) / START_STATES_FILE
         if starts.is_file():
             pipeline.start_states = read_start_states(starts)
+        if pipeline.world_contract.settings["scene_prior"]:
+            pipeline.scene = read_scene(pretrained_model_name_or_path)
         align_weights(pipeline.unet)
         align_weights(pipeline.vae)
         pipeline.unet.to(memory_format=torch.channels_last)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
-
-
-def align_weights(module: torch.nn.Module) -> None:
-    """Move weights to memory of PyTorch's own alignment, in place.
-
-    Loading maps safetensors files, whose tensors start anywhere: the kernels that this leads to give other last bits
-    (measured: 4e-7), and a world would play differently after a save and load.
-    """
-    for parameter in module.parameters():
-        parameter.data = parameter.data.clone()
 
 
 def build_pipeline(
@@ -181,9 +184,11 @@ def build_pipeline(
     scheduler: Any,
     contract: WorldContract,
     start_states: Sequence[StartState],
+    scene: Scene | None = None,
 ) -> GameNGenPipeline:
     """A pipeline from parts at hand."""
     pipeline = GameNGenPipeline(unet=unet, vae=vae, scheduler=scheduler, contract=to_dict(contract))
     pipeline.start_states = list(start_states)
+    pipeline.scene = scene
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

@@ -47,7 +47,8 @@ class StartState:
         check_size(self.frames.shape[1], self.frames.shape[2], game.frame_height, game.frame_width, where)
         if len(self.actions) != len(self.frames) - 1:
             raise ValueError(
-                f"{where}: expected {len(self.frames) - 1} actions between {len(self.frames)} frames, got {len(self.actions)}"
+                f"{where}: expected {len(self.frames) - 1} actions between {len(self.frames)} frames, "
+                f"got {len(self.actions)}"
             )
         check_actions(self.actions, game, where)
 

@@ -15,11 +15,10 @@ from datetime import date
 from pathlib import Path
 
 import torch
-import tyro
 
 from agents.mix import make_players
 from agents.recorder import Recorder, RecorderSettings
-from agents.sb3 import load_policy
+from agents.sb3_policy import load_policy
 from gamengen.benchmark import dataset_bytes, encoding_speed, machine, play_speed
 from gamengen.config import parse
 from gamengen.contract import read_game_contract
@@ -29,7 +28,7 @@ from gamengen.loading import load_pipeline
 from gamengen.loss import LatentDiffusionLoss, LossConfig
 from gamengen.run_folder import print_plan
 from gamengen.schedule import read_schedule
-from gamengen.shards import load_codec, load_table, read_statistics
+from gamengen.shards import load_codec, load_table
 from gamengen.training import TrainingConfig, train
 from gamengen.windows import Windows
 
@@ -85,7 +84,9 @@ def main(config: Config) -> dict[str, str]:
 def recording_speed(dataset: Path, policy: str, num_frames: int) -> float:
     """Frames a second of one process, PNG encoding and writing included."""
     game = read_game_contract(dataset)
-    players = make_players(policy, game, 0.0, load_policy)
+    players = make_players(
+        policy, game, 0.0, lambda path: load_policy(path, game, batch_size=RecorderSettings(num_steps=1).num_envs)
+    )
     with tempfile.TemporaryDirectory() as folder:
         recorder = Recorder(folder, game, players, RecorderSettings(num_steps=num_frames))
         started = time.perf_counter()
@@ -98,9 +99,7 @@ def training_speed(config: Config, run: Path) -> dict[str, str]:
     pipeline = load_pipeline(run, parts=True)
     contract = pipeline.world_contract
     loss = LossConfig()
-    loss_fn = LatentDiffusionLoss(
-        loss, contract, read_schedule(pipeline.scheduler), read_statistics(run / "latents").median
-    )
+    loss_fn = LatentDiffusionLoss(loss, contract, read_schedule(pipeline.scheduler), pipeline.scene)
     table = load_table(run / "latents", "train")
     windows = Windows(table, contract.game, contract.context_length, extra=loss.self_rollout_steps)
 

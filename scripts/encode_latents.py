@@ -90,9 +90,7 @@ def main(config: Config) -> dict[str, Any]:
     figures: dict[str, Any] = dataclasses.asdict(result)
     figures["frames_per_second"] = result.frames / result.seconds if result.frames else None
     if result.complete:
-        finalise(
-            config.dataset, codec, run.path, shard_rows=config.shard_rows, starts=config.starts, seed=config.seed
-        )
+        finalise(config.dataset, codec, run.path, shard_rows=config.shard_rows, starts=config.starts, seed=config.seed)
         shards = read_json(Path(run.path) / INDEX_FILE)["shards"]
         rows = sum(shard["rows"] for shard in shards)
         figures["bytes_per_frame"] = sum(shard["bytes"] for shard in shards) / rows

@@ -3,7 +3,7 @@
 Reads   a world (or run) folder and the episode dataset it was trained on.
 Writes  <output_dir>/report.json; prints the table.
 Example
-    python scripts/evaluate.py --world runs/breakout --dataset data/breakout --split test --output_dir runs/breakout/eval
+    python scripts/evaluate.py --world runs/breakout --dataset data/breakout --output_dir runs/breakout/eval
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ PRESETS = {
     "demo": Config(
         preset="demo", crops=CropConfig(crop_size=64, max_train_frames=4000),
         training=TrainingConfig(
-            max_train_steps=5000, max_train_minutes=0.75, train_batch_size=16, lr_scheduler="linear",
+            max_train_steps=5000, max_train_minutes=0.4, train_batch_size=8, lr_scheduler="linear",
             adam_weight_decay=1e-4, ema_max_decay=0.99, checkpointing_steps=1000,
         ),
     ),
@@ -101,11 +101,13 @@ def main(config: Config) -> dict[str, Any]:
             "time": f"{minutes:g} minutes at most" if minutes else f"{config.training.max_train_steps} steps",
         })  # fmt: skip
         return {}
-    run = RunFolder.open(
-        config.output_dir, "finetune_decoder", config, overwrite=config.overwrite,
-        data_fingerprint=f"{dataset_fingerprint(config.dataset)} {codec.contract.fingerprint}",
-        is_main_process=state.is_main_process,
-    )  # fmt: skip
+    # The main process first: others must not read the run.json that it is about to replace.
+    with state.main_process_first():
+        run = RunFolder.open(
+            config.output_dir, "finetune_decoder", config, overwrite=config.overwrite,
+            data_fingerprint=f"{dataset_fingerprint(config.dataset)} {codec.contract.fingerprint}",
+            is_main_process=state.is_main_process,
+        )  # fmt: skip
     if run.finished and not run.changed:
         print(f"{run.path}: this run is finished; nothing to do")
         return run.results or {}

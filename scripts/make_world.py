@@ -11,6 +11,7 @@ Example
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 import tyro
 
 from gamengen.config import parse
@@ -35,8 +37,9 @@ class Config:
     output_dir: str = tyro.MISSING
     env_id: str = "ALE/Pong-v5"
     seed: int = 0
-    launcher: str = ""
-    """How the trainers are started, such as `accelerate launch --multi_gpu`; empty: this Python, one process."""
+    num_processes: int = 0
+    """Ranks of the trainers and the encoder; 0: one a GPU, or on a machine without one two single-threaded processes
+    (small networks gain nothing from threads that wait for each other at every layer)."""
     agent: str = ""
     """Further flags of train_agent.py; `skip` leaves the agent out."""
     episodes: str = ""
@@ -67,7 +70,7 @@ PRESETS = {
     # About 13 minutes on 2 CPU cores. Expected figures: README, "What make demo gives".
     "demo": Config(
         preset="demo",
-        agent="--preset demo",
+        agent="--preset demo --total_timesteps 3072",
         episodes="--preset demo",
         vae="--preset demo",
         latents="--preset demo",
@@ -119,7 +122,7 @@ def main(config: Config) -> dict[str, float]:
     for number, stage in enumerate(plan, 1):
         print(f"\n=== {number}/{len(plan)} {stage.name}: {shlex.join(stage.command)}", flush=True)
         started = time.perf_counter()
-        code = subprocess.run(stage.command).returncode
+        code = subprocess.run(stage.command, env=environment(config.num_processes)).returncode
         if code != 0:
             raise SystemExit(
                 f"stage {stage.name} ended with exit code {code}; the reason stands above. "
@@ -172,21 +175,44 @@ def stages(config: Config) -> list[Stage]:
             config.evaluation,
         ),
     ]
-    launched = {"train_vae", "train_unet", "finetune_decoder"}
-    launcher = shlex.split(config.launcher)
+    launched = {"train_vae", "encode_latents", "train_unet", "finetune_decoder"}
+    ranks, launch = launcher(config.num_processes)
+    # The same global batch on one core as on two.
+    whole_batch = [] if torch.cuda.is_available() else ["--gradient_accumulation_steps", str(max(1, 2 // ranks))]
     return [
         Stage(
             name,
             [
-                *(launcher if launcher and script in launched else [sys.executable]),
+                *(launch if script in launched else [sys.executable]),
                 str(SCRIPTS / f"{script}.py"),
                 *flags,
+                *(whole_batch if script in launched - {"encode_latents"} else []),
                 *shlex.split(extra),
             ],
         )
         for name, script, flags, extra in plan
         if extra != "skip"
     ]
+
+
+def launcher(num_processes: int) -> tuple[int, list[str]]:
+    """The number of ranks, and the command that starts them."""
+    gpus = torch.cuda.device_count()
+    ranks = num_processes or gpus or min(2, os.cpu_count() or 1)
+    if ranks == 1:
+        return ranks, [sys.executable]
+    if gpus:
+        return ranks, [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", f"--num_processes={ranks}"]
+    return ranks, [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
+
+
+def environment(num_processes: int) -> dict[str, str]:
+    """The stages' environment: on CPUs one thread a process, unless the user has chosen otherwise."""
+    if torch.cuda.is_available():
+        return dict(os.environ)
+    threads = max(1, (os.cpu_count() or 1) // launcher(num_processes)[0])
+    # `accelerate launch` on CPUs starts one rank however many are asked for: torch's launcher, and this.
+    return {"OMP_NUM_THREADS": str(threads), "ACCELERATE_USE_CPU": "true", **os.environ}
 
 
 if __name__ == "__main__":

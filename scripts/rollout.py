@@ -46,7 +46,7 @@ class Config:
     noise_level: float = 0.0
     seed: int = 0
     real: Literal["auto", "yes", "no"] = "auto"
-    """The real game beside the dream, by replay in the emulator; `auto` leaves it out, and says so, where it cannot be."""
+    """The real game beside the dream, by replay in the emulator; `auto` says so and goes on where that cannot be."""
     scale: int = 2
     """Integer enlargement of the animation."""
     columns: int = 2
@@ -93,7 +93,8 @@ def main(config: Config) -> Rollout | None:
     ]
     write_animation(config.output, grid(clips, columns=config.columns), fps=game.fps)
     print(
-        f"wrote {config.output}: {len(starts)} starts x {config.num_frames} frames at {config.num_inference_steps} steps, "
+        f"wrote {config.output}: {len(starts)} starts x {config.num_frames} frames at "
+        f"{config.num_inference_steps} steps, "
         f"{config.num_frames / seconds:.1f} frames a second with {len(starts)} games side by side"
     )
     if config.save_frames:

@@ -72,7 +72,7 @@ PRESETS = {
         vae=VaeConfig(encoder_width=48, decoder_width=48, decoder_blocks=(2,)),
         crops=CropConfig(crop_size=64),
         training=TrainingConfig(
-            max_train_steps=20_000, max_train_minutes=3.5, train_batch_size=16, learning_rate=2e-3,
+            max_train_steps=20_000, max_train_minutes=2.25, train_batch_size=8, learning_rate=2e-3,
             lr_scheduler="linear", adam_weight_decay=1e-4, ema_max_decay=0.99, checkpointing_steps=1000,
         ),
     ),
@@ -106,10 +106,12 @@ def main(config: Config) -> dict[str, Any]:
     if config.dry_run:
         print_plan("train_vae", config, cost_of(config, vae))
         return {}
-    run = RunFolder.open(
-        config.output_dir, "train_vae", config, overwrite=config.overwrite,
-        data_fingerprint=dataset_fingerprint(config.dataset), is_main_process=state.is_main_process,
-    )  # fmt: skip
+    # The main process first: others must not read the run.json that it is about to replace.
+    with state.main_process_first():
+        run = RunFolder.open(
+            config.output_dir, "train_vae", config, overwrite=config.overwrite,
+            data_fingerprint=dataset_fingerprint(config.dataset), is_main_process=state.is_main_process,
+        )  # fmt: skip
     if run.finished and not run.changed:
         print(f"{run.path}: this run is finished; nothing to do")
         return run.results or {}

@@ -13,10 +13,11 @@ from torch import Tensor
 from gamengen.denoiser import Denoiser
 from gamengen.loss import LatentDiffusionLoss, LossConfig
 from gamengen.noise import Noise, training_noise
+from gamengen.scene import Scene, normalise
 from gamengen.schedule import build_scheduler, read_schedule
 from gamengen.training import Batch
 from gamengen.windows import Windows
-from tests.worlds import LENGTH, random_rows, tiny_contract, tiny_unet
+from tests.worlds import LENGTH, flat_scene, random_rows, tiny_contract, tiny_unet
 
 PLAIN = LossConfig(
     clean_context_share=1.0, context_dropout=0.0, terminal_share=0.0, moving_weight=0.0, self_rollout_steps=0
@@ -26,8 +27,9 @@ PLAIN = LossConfig(
 
 def make_loss(config: LossConfig = PLAIN, kind: Any = "v_prediction") -> LatentDiffusionLoss:
     contract = tiny_contract(prediction_type=kind, max_noise_level=config.max_noise_level)
-    median = torch.zeros(contract.codec.array_shape)
-    return LatentDiffusionLoss(config, contract, read_schedule(build_scheduler(kind)), median)
+    shape = contract.codec.array_shape
+    scene = Scene(normalise(torch.zeros(shape), contract.codec), torch.ones(shape))
+    return LatentDiffusionLoss(config, contract, read_schedule(build_scheduler(kind)), scene)
 
 
 def make_batch(loss: LatentDiffusionLoss, size: int = 8) -> dict[str, Tensor]:
@@ -313,8 +315,8 @@ def test_impossible_settings_are_refused(setting: dict[str, Any], message: str) 
 def test_training_otherwise_than_the_contract_promises_is_refused() -> None:
     """Play would tell the network buckets of another width, or read its output as something else."""
     schedule = read_schedule(build_scheduler("v_prediction"))
-    median = torch.zeros(2, 8, 8)
+    scene = flat_scene(tiny_contract())
     with pytest.raises(ValueError, match="max_noise_level: training is told 0.5, the contract promises play 0.7"):
-        LatentDiffusionLoss(LossConfig(max_noise_level=0.5), tiny_contract(), schedule, median)
+        LatentDiffusionLoss(LossConfig(max_noise_level=0.5), tiny_contract(), schedule, scene)
     with pytest.raises(ValueError, match="prediction_type: training is told 'v_prediction'.*'flow'"):
-        LatentDiffusionLoss(LossConfig(), tiny_contract(prediction_type="flow"), schedule, median)
+        LatentDiffusionLoss(LossConfig(), tiny_contract(prediction_type="flow"), schedule, scene)

@@ -25,7 +25,7 @@ from gamengen.schedule import build_scheduler, read_schedule
 from gamengen.training import Modules, TrainingConfig, load_weights, train
 from gamengen.windows import Windows
 from tests.train_tiny import CONFIG, GLOBAL_BATCH, Stop, run
-from tests.worlds import MemoryRows, counted_rows, tiny_contract, tiny_game, tiny_unet
+from tests.worlds import MemoryRows, counted_rows, flat_scene, tiny_contract, tiny_game, tiny_unet
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -226,7 +226,7 @@ def test_a_tiny_denoiser_learns_a_toy_game_and_obeys_its_actions(tmp_path: Path)
     unet = build_unet(shape, contract)
     schedule = read_schedule(build_scheduler("v_prediction"))
     told = LossConfig(moving_threshold=0.5, self_rollout_steps=0)
-    loss = LatentDiffusionLoss(told, contract, schedule, torch.zeros(1, SIZE, SIZE))
+    loss = LatentDiffusionLoss(told, contract, schedule, flat_scene(contract))
     windows = Windows(toy_rows(64, 16, seed=0), contract.game, length)
     config = TrainingConfig(
         max_train_steps=200,

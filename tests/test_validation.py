@@ -12,7 +12,7 @@ from gamengen.loss import LatentDiffusionLoss, LossConfig
 from gamengen.pipeline import GameNGenPipeline
 from gamengen.validation import ROLLOUT_FRAMES, Validation, psnr_db
 from gamengen.windows import Windows
-from tests.worlds import LENGTH, MemoryRows, random_rows, tiny_pipeline
+from tests.worlds import LENGTH, MemoryRows, flat_scene, random_rows, tiny_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def pipeline() -> GameNGenPipeline:
 def make_validation(pipeline: GameNGenPipeline, rows: MemoryRows, num_windows: int = 6, extra: int = 1) -> Validation:
     contract = pipeline.world_contract
     told = LossConfig(self_rollout_steps=extra)
-    loss = LatentDiffusionLoss(told, contract, pipeline.schedule, torch.zeros(contract.codec.array_shape))
+    loss = LatentDiffusionLoss(told, contract, pipeline.schedule, flat_scene(contract))
     return Validation(pipeline, Windows(rows, contract.game, LENGTH, extra=extra), loss, num_windows, seed=0)
 
 

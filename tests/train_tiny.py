@@ -22,7 +22,7 @@ from gamengen.loss import LatentDiffusionLoss, LossConfig
 from gamengen.schedule import build_scheduler, read_schedule
 from gamengen.training import Modules, TrainingConfig, TrainingResult, train
 from gamengen.windows import Windows
-from tests.worlds import LENGTH, random_rows, tiny_contract, tiny_unet
+from tests.worlds import LENGTH, flat_scene, random_rows, tiny_contract, tiny_unet
 
 GLOBAL_BATCH = 8
 CONFIG = TrainingConfig(
@@ -54,7 +54,7 @@ def run(
     """Train a tiny UNet; raise, or end the process, when the batch of a step is asked for."""
     contract = tiny_contract()
     loss = LatentDiffusionLoss(
-        LossConfig(), contract, read_schedule(build_scheduler("v_prediction")), torch.zeros(contract.codec.array_shape)
+        LossConfig(), contract, read_schedule(build_scheduler("v_prediction")), flat_scene(contract)
     )
     windows = Windows(random_rows(contract), contract.game, LENGTH, extra=1)
 

@@ -15,6 +15,7 @@ from gamengen.autoencoder import AutoencoderCodec
 from gamengen.contract import Action, CodecContract, GameContract, WorldContract
 from gamengen.denoiser import DenoiserConfig, build_unet, world_settings
 from gamengen.pipeline import KIND, GameNGenPipeline, build_pipeline
+from gamengen.scene import Scene
 from gamengen.schedule import PredictionType, build_scheduler
 from gamengen.world import Replay, StartState
 
@@ -53,13 +54,21 @@ def tiny_contract(
     length: int = LENGTH,
     prediction_type: PredictionType = "v_prediction",
     max_noise_level: float = 0.7,
+    scene_prior: bool = False,
 ) -> WorldContract:
+    """Without the scene, with which a UNet starts at zero: most tests want one that answers to its inputs."""
     return WorldContract(
         codec=codec or tiny_codec_contract(),
         kind=KIND,
         context_length=length,
-        settings=world_settings(max_noise_level, prediction_type),
+        settings=world_settings(max_noise_level, prediction_type, scene_prior),
     )
+
+
+def flat_scene(contract: WorldContract) -> Scene:
+    """A scene that knows nothing: median 0, deviation 1."""
+    shape = contract.codec.array_shape
+    return Scene(torch.zeros(shape), torch.ones(shape))
 
 
 def tiny_unet(contract: WorldContract, seed: int = 0) -> UNet2DConditionModel:
