@@ -21,7 +21,7 @@ from torch import Tensor
 
 from gamengen.autoencoder import AutoencoderCodec, align_weights
 from gamengen.contract import WorldContract, to_dict, world_from_dict
-from gamengen.denoiser import Denoiser
+from gamengen.denoiser import Denoiser, check_unet
 from gamengen.durable import publish_folder, read_json, write_json
 from gamengen.noise import NUM_NOISE_BUCKETS, add_context_noise, noise_bucket
 from gamengen.sampler import sample, stacked_denoise
@@ -71,6 +71,7 @@ class GameNGenPipeline(DiffusionPipeline):
                 "use the VAE that made the shards, or its fine-tuned decoder"
             )
         self.schedule = read_schedule(scheduler)
+        check_unet(unet, self.world_contract)
         self.scene: Scene | None = None
         self._denoiser: Denoiser | None = None
         self.start_states: list[StartState] = []

@@ -56,6 +56,9 @@ class Recorder(torch.nn.Module):
         self.calls: list[tuple[Tensor, ...]] = []
         self.answer = answer
 
+    def loss_weight(self, timesteps: Tensor) -> Tensor:
+        return torch.ones((len(timesteps), 1, 1, 1))
+
     def forward(self, *inputs: Tensor) -> Tensor:
         self.calls.append(inputs)
         return torch.full_like(inputs[0], self.answer)
@@ -264,7 +267,9 @@ def test_self_rollout_replaces_exactly_the_newest_frames_by_what_the_model_makes
                 actions[b : b + 1, step : step + LENGTH], torch.tensor([0])
             )
             with torch.no_grad():
-                stacked = torch.cat([start, seen.flatten(0, 1).unsqueeze(0)], dim=1)
+                newest = torch.nn.functional.one_hot(actions[b, step + LENGTH - 1], loss.contract.game.num_actions)
+                plane = newest.float().view(1, -1, 1, 1).expand(-1, -1, *start.shape[2:])
+                stacked = torch.cat([start, seen.flatten(0, 1).unsqueeze(0), plane], dim=1)
                 velocity = unet(stacked, torch.tensor([999]), tokens, timestep_cond=condition).sample
             past[LENGTH + step] = -velocity[0]
         torch.testing.assert_close(context[b, -k:], torch.stack(past[LENGTH:]), rtol=0, atol=1e-5)
