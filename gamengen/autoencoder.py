@@ -34,8 +34,16 @@ BATCH_FRAMES = 32
 Vae: TypeAlias = AutoencoderKL | AutoencoderTiny
 _ENCODER_PREFIXES = ("encoder.", "quant_conv.")
 _ENCODER_FACTS = (
-    "in_channels", "latent_channels", "act_fn", "block_out_channels", "down_block_types", "layers_per_block",
-    "norm_num_groups", "mid_block_add_attention", "encoder_block_out_channels", "num_encoder_blocks",
+    "in_channels",
+    "latent_channels",
+    "act_fn",
+    "block_out_channels",
+    "down_block_types",
+    "layers_per_block",
+    "norm_num_groups",
+    "mid_block_add_attention",
+    "encoder_block_out_channels",
+    "num_encoder_blocks",
 )
 """Config entries that change what the encoder computes; the rest concerns the decoder or is only advice."""
 
@@ -58,7 +66,11 @@ def load_vae(path_or_id: str | os.PathLike[str], revision: str | None = None, va
         raise ValueError(f"{where}: expected an AutoencoderKL or AutoencoderTiny, got {config.get('_class_name')!r}")
     try:
         vae = kind.from_pretrained(
-            where, subfolder=subfolder, revision=revision, variant=variant, torch_dtype=torch.float32,
+            where,
+            subfolder=subfolder,
+            revision=revision,
+            variant=variant,
+            torch_dtype=torch.float32,
             low_cpu_mem_usage=False,
         )
     except (SafetensorError, RuntimeError, OSError) as error:
@@ -145,8 +157,13 @@ class AutoencoderCodec:
                 f"legal are multiples of {factor}, such as {_nearest(height, factor)}x{_nearest(width, factor)}"
             )
         self.contract = CodecContract(
-            game=game, kind="autoencoder", fingerprint=fingerprint(vae), patch_size=patch_size, padding=padding,
-            array_shape=(vae.config["latent_channels"], height // factor, width // factor), array_dtype="float16",
+            game=game,
+            kind="autoencoder",
+            fingerprint=fingerprint(vae),
+            patch_size=patch_size,
+            padding=padding,
+            array_shape=(vae.config["latent_channels"], height // factor, width // factor),
+            array_dtype="float16",
         )
 
     def encode(self, frames: Tensor) -> Tensor:
@@ -222,8 +239,11 @@ def load_autoencoder_codec(folder: str | os.PathLike[str]) -> AutoencoderCodec:
 
 
 def open_codec(
-    path_or_id: str | os.PathLike[str], game: GameContract, game_from: str | Path,
-    revision: str | None = None, variant: str | None = None,
+    path_or_id: str | os.PathLike[str],
+    game: GameContract,
+    game_from: str | Path,
+    revision: str | None = None,
+    variant: str | None = None,
 ) -> AutoencoderCodec:
     """The codec of what a user names: a folder of `save_codec`, or any stock autoencoder on disk or on the Hub.
 

@@ -198,8 +198,12 @@ def finalise(
 
 
 def _write_rest(
-    dataset: str | Path, codec: Codec, output_dir: Path, entries: list[dict[str, Any]],
-    starts: StartStateConfig, seed: int,
+    dataset: str | Path,
+    codec: Codec,
+    output_dir: Path,
+    entries: list[dict[str, Any]],
+    starts: StartStateConfig,
+    seed: int,
 ) -> CodecContract:
     arrays = [open_shard(output_dir, e, codec.contract)["arrays"] for e in entries if e["split"] == "train"]
     mean, std = channel_statistics(arrays)

@@ -96,13 +96,15 @@ def _palette_png(indices: np.ndarray, colours: np.ndarray) -> bytes:
     rows = np.zeros((height, packed.shape[1] + 1), np.uint8)  # the first byte of a row: no filter
     rows[:, 1:] = packed
     palette = colours.astype("<u4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
-    return b"".join((
-        _SIGNATURE,
-        _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, 3, 0, 0, 0)),
-        _chunk(b"PLTE", palette),
-        _chunk(b"IDAT", zlib.compress(rows.tobytes(), COMPRESSION_LEVEL)),
-        _chunk(b"IEND", b""),
-    ))
+    return b"".join(
+        (
+            _SIGNATURE,
+            _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, 3, 0, 0, 0)),
+            _chunk(b"PLTE", palette),
+            _chunk(b"IDAT", zlib.compress(rows.tobytes(), COMPRESSION_LEVEL)),
+            _chunk(b"IEND", b""),
+        )
+    )
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

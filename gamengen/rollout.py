@@ -32,6 +32,8 @@ def rollout(
     seeds: Sequence[int],
     actions: np.ndarray,
     progress: Callable[[int], object] | None = None,
+    *,
+    reset: Callable[[], None] | None = None,
 ) -> Rollout:
     """Put the world into the start states and step it with the given actions.
 
@@ -39,13 +41,17 @@ def rollout(
         starts, seeds: one a world.
         actions: int64 (B, T).
         progress: called with the number of frames made, after each.
+        reset: puts the world into the start states in another way than `world.reset(starts, seeds)`.
     Raises:
         ValueError: shapes that do not fit the world, or an action outside its table.
     """
     if actions.ndim != 2 or actions.shape[0] != world.num_worlds or actions.shape[1] < 1:
         raise ValueError(f"rollout: expected actions ({world.num_worlds}, T) with T >= 1, got {actions.shape}")
     check_actions(actions.ravel(), world.contract.game, "rollout")
-    world.reset(starts, seeds)
+    if reset is None:
+        world.reset(starts, seeds)
+    else:
+        reset()
     steps = []
     for t in range(actions.shape[1]):
         steps.append(world.step(actions[:, t]))

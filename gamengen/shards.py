@@ -91,7 +91,11 @@ class ArrayTable:
 
 
 def load_table(
-    folder: str | Path, split: str, *, device: str | torch.device = "cpu", in_memory: bool | None = None,
+    folder: str | Path,
+    split: str,
+    *,
+    device: str | torch.device = "cpu",
+    in_memory: bool | None = None,
     verify: bool = True,
 ) -> ArrayTable:
     """Open one split of a folder of shards.
@@ -229,8 +233,11 @@ def open_shard(folder: Path, shard: Mapping[str, Any], contract: CodecContract) 
     values = _load_tensors(file)
     rows, dtype = shard["rows"], getattr(torch, contract.array_dtype)
     expected = {
-        "arrays": ((rows, *contract.array_shape), dtype), "actions": ((rows,), torch.int64),
-        "rewards": ((rows,), torch.float32), "terminated": ((rows,), torch.bool), "truncated": ((rows,), torch.bool),
+        "arrays": ((rows, *contract.array_shape), dtype),
+        "actions": ((rows,), torch.int64),
+        "rewards": ((rows,), torch.float32),
+        "terminated": ((rows,), torch.bool),
+        "truncated": ((rows,), torch.bool),
     }
     for name, (shape, kind) in expected.items():
         value = values.get(name)

@@ -70,18 +70,28 @@ def build_vae(config: VaeConfig) -> Vae:
     channels = 3 * config.patch_size**2
     if config.autoencoder == "tiny":
         return AutoencoderTiny(
-            in_channels=channels, out_channels=channels, latent_channels=config.latent_channels,
+            in_channels=channels,
+            out_channels=channels,
+            latent_channels=config.latent_channels,
             encoder_block_out_channels=(config.encoder_width,) * len(config.encoder_blocks),
             decoder_block_out_channels=(config.decoder_width,) * len(config.decoder_blocks),
-            num_encoder_blocks=config.encoder_blocks, num_decoder_blocks=config.decoder_blocks,
+            num_encoder_blocks=config.encoder_blocks,
+            num_decoder_blocks=config.decoder_blocks,
         )
     levels = len(config.block_out_channels)
     groups = max(n for n in range(1, 33) if all(c % n == 0 for c in config.block_out_channels))
     return AutoencoderKL(
-        in_channels=channels, out_channels=channels, latent_channels=config.latent_channels,
-        block_out_channels=config.block_out_channels, layers_per_block=config.layers_per_block,
-        down_block_types=("DownEncoderBlock2D",) * levels, up_block_types=("UpDecoderBlock2D",) * levels,
-        norm_num_groups=groups, mid_block_add_attention=False, scaling_factor=1.0, force_upcast=False,
+        in_channels=channels,
+        out_channels=channels,
+        latent_channels=config.latent_channels,
+        block_out_channels=config.block_out_channels,
+        layers_per_block=config.layers_per_block,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        norm_num_groups=groups,
+        mid_block_add_attention=False,
+        scaling_factor=1.0,
+        force_upcast=False,
     )
 
 

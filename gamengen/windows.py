@@ -36,6 +36,13 @@ class Rows(Protocol):
     def gather(self, rows: Tensor) -> Tensor: ...
 
 
+class EpisodeRows(Rows, Protocol):
+    """Rows that know the names of their episodes."""
+
+    @property
+    def episode_ids(self) -> Sequence[str]: ...
+
+
 @dataclass(frozen=True)
 class WindowBatch:
     """B windows. With `extra` frames before the context, for self-rollout, L below means L + extra."""
@@ -158,3 +165,26 @@ def _joined_streams(rows: Rows) -> list[tuple[int, int]]:
             runs.append((start, end))
         previous = (stream, index)
     return runs
+
+
+def stored_context(rows: EpisodeRows, places: Sequence[tuple[str, int]], noop_action: int, length: int) -> WindowBatch:
+    """The stored arrays before moments of episodes: what a world starts from when it need not encode frames.
+
+    Args:
+        places: (episode id, index of the newest frame), one a world; `start_states.locate` reads them off a name.
+    Returns:
+        context (B, L, C, h, w) and actions (B, L - 1) between its frames; targets is its newest frame.
+    Raises:
+        ValueError: an episode is not among the rows.
+    """
+    first_rows = dict(zip(rows.episode_ids, rows.segments[:, 0].tolist(), strict=True))
+    missing = sorted({episode for episode, _ in places} - set(first_rows))
+    if missing:
+        raise ValueError(
+            f"these latents hold no episode {missing[0]!r}: they were encoded from another dataset or split"
+        )
+    firsts = torch.tensor([first_rows[episode] for episode, _ in places])
+    chosen, border = window_rows(firsts + torch.tensor([frame for _, frame in places]), firsts, length)
+    actions = window_actions(rows.actions, chosen, border, noop_action)
+    arrays = rows.gather(chosen)
+    return WindowBatch(arrays, actions[:, :-1], arrays[:, -1])

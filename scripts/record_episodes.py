@@ -51,9 +51,9 @@ class RecordConfig:
     """Actions to record, over all shards."""
     num_envs: int = 8
     """Parallel games of this process."""
-    frame_skip: int = 2
+    frame_skip: int = 4
     """Emulator frames a recorded frame: 4 gives 15 frames a second on Atari, 2 gives 30."""
-    hold: str = "1-4"
+    hold: str = "1"
     """Recorded frames that a decision is held: a number, or MIN-MAX to draw from anew each time."""
     sticky_probability: float = 0.0
     """Probability that the console repeats the last action for an emulator frame."""
@@ -79,10 +79,10 @@ class RecordConfig:
 
 
 PRESETS = {
-    "tiny": RecordConfig(num_steps=600, num_envs=2, frame_skip=4, hold="1", max_episode_frames=100),  # 2 s
-    "demo": RecordConfig(num_steps=16_000, frame_skip=4, hold="1"),  # 30 s
+    "tiny": RecordConfig(num_steps=600, num_envs=2, max_episode_frames=100),  # 2 s
+    "demo": RecordConfig(num_steps=16_000),  # 30 s
     "small": RecordConfig(),  # 5 minutes
-    "atari": RecordConfig(num_steps=1_000_000),  # 20 minutes a core
+    "atari": RecordConfig(num_steps=1_000_000, frame_skip=2, hold="1-4"),  # 20 minutes a core
 }
 
 

@@ -9,6 +9,7 @@ Example
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,14 @@ import tyro
 from tqdm.auto import tqdm
 
 from gamengen.config import parse
+from gamengen.contract import check_compatible
 from gamengen.loading import load_start_states, load_world
 from gamengen.media import draw_actions, grid, side_by_side, upscale, write_animation, write_raw_frames
 from gamengen.rollout import Rollout, choose_actions, rollout
 from gamengen.run_folder import print_plan
+from gamengen.shards import load_table, read_contract, read_index
+from gamengen.start_states import locate
+from gamengen.windows import stored_context
 from gamengen.world import StartState, World
 
 
@@ -34,6 +39,8 @@ class Config:
     preset: str = "default"
     world: str = tyro.MISSING
     """World folder, or a run folder."""
+    latents: str | None = None
+    """Start from the stored latents of this folder instead of encoding the start states' frames: the same dream."""
     output: str = "rollout.gif"
     """Animation to write: .gif, .webp or .mp4."""
     actions: str = "recorded"
@@ -81,7 +88,10 @@ def main(config: Config) -> Rollout | None:
     seeds = [config.seed + i for i in range(len(starts))]
     started = time.perf_counter()
     with tqdm(total=config.num_frames, desc="dreaming", unit="frame") as bar:
-        dream = rollout(world, starts, seeds, actions, progress=lambda _: bar.update())
+        reset = (
+            None if config.latents is None else functools.partial(start_stored, config.latents, world, starts, seeds)
+        )
+        dream = rollout(world, starts, seeds, actions, progress=lambda _: bar.update(), reset=reset)
     seconds = time.perf_counter() - started
     truth = real_game(config, world, starts, seeds, actions)
     panels = ({"real game": truth.frames} if truth is not None else {}) | {"dream": dream.frames}
@@ -103,6 +113,26 @@ def main(config: Config) -> Rollout | None:
         write_raw_frames(raw, dream.frames, actions=actions, **real)
         print(f"wrote {raw}")
     return dream
+
+
+def start_stored(latents: str, world: World, starts: list[StartState], seeds: list[int]) -> None:
+    """Put a latent world into start states whose latents stand in the shards of one of the held-out splits."""
+    check_compatible(read_contract(latents), world.contract, latents, "the world")
+    places = [locate(start.name) for start in starts]
+    contexts, actions = [], []
+    tables = [load_table(latents, split) for split in held_out_splits(latents)]
+    for episode, frame in places:
+        table = next((t for t in tables if episode in t.episode_ids), tables[0])
+        game, length = world.contract.game, world.contract.context_length
+        window = stored_context(table, [(episode, frame)], game.noop_action, length)
+        contexts.append(window.context)
+        actions.append(window.actions)
+    world.reset_latents(torch.cat(contexts), torch.cat(actions), seeds)  # type: ignore[attr-defined]
+
+
+def held_out_splits(latents: str) -> list[str]:
+    """Splits but for train that the shards hold."""
+    return sorted({shard["split"] for shard in read_index(latents)["shards"]} - {"train"})
 
 
 def real_game(

@@ -65,7 +65,7 @@ PRESETS = {
         buffer_size=500, learning_starts=32, max_episode_frames=40,
     ),  # 5 s
     "demo": _preset(AGENT_STREAM, total_timesteps=20_000, checkpointing_steps=5_000),  # 2 minutes, hardly learns
-    "small": _preset(HUMAN_STREAM, total_timesteps=1_000_000, checkpointing_steps=100_000),  # an hour
+    "small": _preset(AGENT_STREAM, total_timesteps=1_000_000, checkpointing_steps=100_000),  # an hour
     "atari": _preset(HUMAN_STREAM),  # ten million decisions, as published results
 }  # fmt: skip
 

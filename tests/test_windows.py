@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
-from gamengen.windows import Windows, start_window, window_actions, window_rows
+from gamengen.windows import Windows, start_window, stored_context, window_actions, window_rows
 from gamengen.world import StartState
 from tests.worlds import counted_rows, tiny_game
 
@@ -148,3 +150,21 @@ def test_window_actions_replace_border_and_null_actions_only() -> None:
     rows, border = window_rows(torch.tensor([1]), torch.tensor([0]), 3)
     assert rows.tolist() == [[0, 0, 1]] and border.tolist() == [[True, False, False]]
     assert window_actions(torch.tensor([2, -1]), rows, border, 0).tolist() == [[0, 2, 0]]
+
+
+def test_stored_context_is_the_prompt_that_start_window_builds() -> None:
+    """For every moment of an episode, also those with fewer frames before them than the context holds."""
+    rows = counted_rows([6, 9])
+    named = SimpleNamespace(
+        actions=rows.actions, segments=rows.segments, gather=rows.gather, stream_ids=rows.stream_ids,
+        indices_in_stream=rows.indices_in_stream, episode_ids=("a", "b"),
+    )  # fmt: skip
+    for frame in range(9):
+        window = stored_context(named, [("b", frame)], noop_action=77, length=4)
+        first = 6
+        expected = [max(first, first + frame - 4 + 1 + i) for i in range(4)]
+        assert window.context.flatten().unique_consecutive().tolist() == sorted(set(expected))
+        causes = [row if row != following else 77 for row, following in zip(expected, expected[1:], strict=False)]
+        assert window.actions[0].tolist() == causes
+    with pytest.raises(ValueError, match="no episode 'c'"):
+        stored_context(named, [("c", 0)], noop_action=0, length=4)

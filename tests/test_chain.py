@@ -1,0 +1,46 @@
+"""The whole chain at the tiny preset, each stage a process of its own, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gamengen.loading import load_start_states, load_world
+from scripts.make_world import PRESETS, launcher, stages
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_two_ranks_start_by_a_launcher_that_really_starts_two() -> None:
+    ranks, command = launcher(2)
+    assert ranks == 2 and "--nproc_per_node=2" in command
+    assert launcher(1) == (1, [sys.executable])
+
+
+def test_every_stage_of_every_preset_is_a_script_that_exists() -> None:
+    for preset in PRESETS.values():
+        for stage in stages(replace(preset, output_dir="runs/any")):
+            script = next(Path(word) for word in stage.command if word.endswith(".py"))
+            assert script.is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_from_a_real_game_to_a_rollout_and_again(tmp_path: Path) -> None:
+    command = [sys.executable, "scripts/make_world.py", "--preset", "tiny", "--output_dir", str(tmp_path / "run")]
+    subprocess.run(command, cwd=ROOT, check=True)
+    root = tmp_path / "run"
+    figures = json.loads((root / "eval" / "report.json").read_text())["figures"]
+    assert figures["next_frame"]["codec (ceiling)"]["psnr"] > figures["next_frame"]["1 step"]["psnr"]
+    assert (root / "rollout.gif").stat().st_size > 1000
+    world = load_world(root, num_inference_steps=1)
+    world.reset(load_start_states(root)[:1], [0])
+    assert world.step([0]).frames.shape == (1, 210, 160, 3)
+    before = (root / "unet" / "world" / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
+    subprocess.run(command, cwd=ROOT, check=True)  # everything is done already: nothing changes
+    assert (root / "unet" / "world" / "unet" / "diffusion_pytorch_model.safetensors").read_bytes() == before
