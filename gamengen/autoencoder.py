@@ -34,17 +34,9 @@ BATCH_FRAMES = 32
 Vae: TypeAlias = AutoencoderKL | AutoencoderTiny
 _ENCODER_PREFIXES = ("encoder.", "quant_conv.")
 _ENCODER_FACTS = (
-    "in_channels",
-    "latent_channels",
-    "act_fn",
-    "block_out_channels",
-    "down_block_types",
-    "layers_per_block",
-    "norm_num_groups",
-    "mid_block_add_attention",
-    "encoder_block_out_channels",
-    "num_encoder_blocks",
-)
+    "in_channels", "latent_channels", "act_fn", "block_out_channels", "down_block_types", "layers_per_block",
+    "norm_num_groups", "mid_block_add_attention", "encoder_block_out_channels", "num_encoder_blocks",
+)  # fmt: skip
 """Config entries that change what the encoder computes; the rest concerns the decoder or is only advice."""
 
 

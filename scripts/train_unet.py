@@ -150,17 +150,7 @@ def main(config: Config) -> dict[str, Any]:
         return run.results or {}
     codec, statistics = load_codec(config.latents), read_statistics(config.latents)
     scheduler = build_scheduler(config.prediction_type)
-    device = state.device if config.keep_on_device else torch.device("cpu")
-    windows = {
-        split: Windows(
-            load_table(config.latents, split, device=device),
-            contract.game,
-            config.context_length,
-            extra=config.loss.self_rollout_steps,
-            cross_resets=config.cross_resets,
-        )
-        for split in ("train", "validation")
-    }
+    windows = open_windows(config, contract, state.device)
     scene = measure_scene(windows["train"].rows, contract.codec, statistics.median)
     loss_fn = LatentDiffusionLoss(config.loss, contract, read_schedule(scheduler), scene)
     training = budget(config, len(windows["train"]), state.num_processes)
@@ -189,6 +179,20 @@ def main(config: Config) -> dict[str, Any]:
         run.finish(figures)
         print(f"world: {run.path / 'world'}   {validation.summary()}")
     return figures
+
+
+def open_windows(config: Config, contract: WorldContract, device: torch.device) -> dict[str, Windows]:
+    """The windows of the training and of the validation split."""
+    return {
+        split: Windows(
+            load_table(config.latents, split, device=device if config.keep_on_device else "cpu"),
+            contract.game,
+            config.context_length,
+            extra=config.loss.self_rollout_steps,
+            cross_resets=config.cross_resets,
+        )
+        for split in ("train", "validation")
+    }
 
 
 def make_contract(config: Config, codec: CodecContract) -> WorldContract:
