@@ -64,7 +64,7 @@ PRESETS = {
     "tiny": Config(
         preset="tiny", starts=StartStateConfig(num_start_states=4, start_state_frames=4, start_state_horizon=16)
     ),
-    "demo": Config(preset="demo"),
+    "demo": Config(preset="demo", shard_rows=2048),  # small shards: two processes share 16 k frames evenly
     "small": Config(preset="small"),
     "atari": Config(preset="atari", starts=StartStateConfig(num_start_states=64, start_state_frames=64)),
 }
