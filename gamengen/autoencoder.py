@@ -1,7 +1,7 @@
 """The autoencoder codec: frames to latents and back through a stock diffusers AutoencoderKL or AutoencoderTiny.
 
-Raw latents are what the encoder gives: the posterior mode of an AutoencoderKL, the output of an AutoencoderTiny.
-No scaling factor is applied anywhere; the shards' mean and standard deviation normalise.
+Raw latents are what the encoder gives: the posterior mode of an AutoencoderKL, the output of an AutoencoderTiny, with
+no scaling factor: the shards' mean and standard deviation normalise.
 """
 
 from __future__ import annotations
@@ -212,6 +212,12 @@ def save_codec(codec: AutoencoderCodec, folder: str | os.PathLike[str], *, repla
     for file in sorted(unfinished.iterdir(), key=lambda path: path.name == CODEC_FILE):  # codec.json last
         os.replace(file, folder / file.name)
     unfinished.rmdir()
+
+
+def portable_config(config: dict[str, Any]) -> dict[str, Any]:
+    """A diffusers config without this machine's paths, and without what AutoencoderTiny writes but warns of reading."""
+    dropped = ("_name_or_path", "block_out_channels" if config.get("_class_name") == "AutoencoderTiny" else "")
+    return {k: v for k, v in config.items() if k not in dropped}
 
 
 def load_autoencoder_codec(folder: str | os.PathLike[str]) -> AutoencoderCodec:

@@ -52,7 +52,9 @@ class LatentWorld:
     ) -> None:
         if num_worlds < 1:
             raise ValueError(f"num_worlds: expected at least 1, got {num_worlds}")
-        self.pipeline = pipeline.to(device=torch.device(device), dtype=dtype)
+        self.pipeline = pipeline.to(torch.device(device))
+        if dtype != pipeline.unet.dtype:  # a cast to the same type still warns
+            pipeline.to(dtype=dtype)
         self.pipeline.unet.to(memory_format=torch.channels_last).eval()
         self.pipeline.vae.eval()
         self.device, self.dtype = torch.device(device), dtype

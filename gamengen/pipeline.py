@@ -19,7 +19,7 @@ from diffusers import (
 )
 from torch import Tensor
 
-from gamengen.autoencoder import AutoencoderCodec, align_weights
+from gamengen.autoencoder import AutoencoderCodec, align_weights, portable_config
 from gamengen.contract import WorldContract, to_dict, world_from_dict
 from gamengen.denoiser import Denoiser, check_unet
 from gamengen.durable import publish_folder, read_json, write_json
@@ -151,7 +151,7 @@ class GameNGenPipeline(DiffusionPipeline):
         shutil.rmtree(unfinished, ignore_errors=True)
         super().save_pretrained(unfinished, **kwargs)
         for config in [*unfinished.glob("*/config.json"), unfinished / "model_index.json"]:
-            write_json(config, {k: v for k, v in read_json(config).items() if k != "_name_or_path"})
+            write_json(config, portable_config(read_json(config)))
         write_start_states(unfinished / START_STATES_FILE, self.start_states, self.world_contract.game)
         if self.scene is not None:
             write_scene(unfinished, self.scene)
@@ -171,7 +171,7 @@ class GameNGenPipeline(DiffusionPipeline):
         if starts.is_file():
             pipeline.start_states = read_start_states(starts)
         if pipeline.world_contract.settings["scene_prior"]:
-            pipeline.scene = read_scene(pretrained_model_name_or_path)
+            pipeline.scene = read_scene(Path(pretrained_model_name_or_path))
         align_weights(pipeline.unet)
         align_weights(pipeline.vae)
         pipeline.unet.to(memory_format=torch.channels_last)

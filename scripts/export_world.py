@@ -50,7 +50,8 @@ def main(config: Config) -> Path | None:
         starts = pipeline.start_states
         keep = torch.linspace(0, len(starts) - 1, min(config.num_start_states, len(starts))).round().int().tolist()
         pipeline.start_states = [starts[i] for i in keep]
-    pipeline.to(dtype=getattr(torch, config.dtype))
+    if config.dtype == "float16":
+        pipeline.to(dtype=torch.float16)
     pipeline.save_pretrained(config.output_dir)
     folder = Path(config.output_dir)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6

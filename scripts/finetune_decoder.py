@@ -67,7 +67,7 @@ PRESETS = {
     "demo": Config(
         preset="demo", crops=CropConfig(crop_size=64, max_train_frames=4000),
         training=TrainingConfig(
-            max_train_steps=5000, max_train_minutes=0.4, train_batch_size=8, lr_scheduler="linear",
+            max_train_steps=5000, max_train_minutes=0.3, train_batch_size=8, lr_scheduler="linear",
             adam_weight_decay=1e-4, ema_max_decay=0.99, checkpointing_steps=1000,
         ),
     ),

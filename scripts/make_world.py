@@ -76,7 +76,7 @@ PRESETS = {
         latents="--preset demo",
         unet="--preset demo",
         decoder="--preset demo",
-        rollout="--num_frames 128",
+        rollout="--num_frames 128 --num_inference_steps 1",
     ),
     # A few hours on 2 CPU cores.
     "small": Config(
