@@ -26,7 +26,7 @@ from gamengen.frames import Padding, check_size, crop, pad, padding_to_multiple,
 
 CODEC_FILE = "codec.json"
 LATENT_MULTIPLE = 4
-"""Of both sides of a latent, by padding: a UNet that halves it twice needs no interpolation. 160x210 becomes 160x224."""
+"""Of both sides of a latent, by padding: a UNet that halves it twice needs no interpolation. 160x210: 160x224."""
 BATCH_FRAMES = 32
 """Frames that `encode` and `decode` put through the network at once."""
 
