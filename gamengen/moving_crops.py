@@ -124,20 +124,16 @@ class MovingCrops:
 def load_crops(dataset: str | Path, padding: Padding, config: CropConfig, align: int) -> MovingCrops:
     """Read evenly spaced frames of the training split, one episode in memory at a time.
 
-    Where the split holds several times as many frames as are kept, only every so many episodes are read at all.
-
     Raises:
         ValueError: the split is empty.
     """
     total = sum(info.num_frames for info in list_episodes(dataset, "train"))
     if total == 0:
         raise ValueError(f"{dataset} has no complete episode in its training split: record more")
-    infos = list_episodes(dataset, "train")[:: max(1, total // config.max_train_frames)]
-    total = sum(info.num_frames for info in infos)
     step = max(1.0, total / config.max_train_frames)
     kept, moving = [], []
     seen = 0
-    for episode in read_episodes(dataset, "train", episode_ids={info.episode_id for info in infos}):
+    for episode in read_episodes(dataset, "train"):
         frames = episode.frames
         first, last = int(np.ceil(seen / step)), int(np.ceil((seen + len(frames)) / step))
         rows = (np.arange(first, last) * step - seen).astype(int).clip(0, len(frames) - 1)

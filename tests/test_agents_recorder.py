@@ -170,13 +170,25 @@ def test_a_killed_recorder_leaves_whole_episodes_and_continues_as_if_it_had_not_
     assert data(tmp_path / "killed") == data(tmp_path / "clean")
 
 
+def stop_outside_the_shared_lock(process: subprocess.Popen[bytes], folder: Path) -> None:
+    """Stop a recorder, but not while it holds the lock that every writer of the dataset waits for."""
+    while True:
+        process.send_signal(signal.SIGSTOP)
+        try:
+            with dataset_lock(folder, wait=False):
+                return
+        except BlockingIOError:  # it, or the other shard
+            process.send_signal(signal.SIGCONT)
+            time.sleep(0.005)
+
+
 def test_two_processes_never_collide(tmp_path: Path) -> None:
     """Shards side by side make one dataset; the same shard twice is refused while the first runs."""
     shards = [start(tmp_path, shard_id, 2) for shard_id in range(2)]
     while not list(tmp_path.glob("streams/*-000-000.json")):  # by then it holds its lock
         time.sleep(0.002)
         assert shards[0].poll() is None
-    shards[0].send_signal(signal.SIGSTOP)
+    stop_outside_the_shared_lock(shards[0], tmp_path)
     lock = next(tmp_path.glob(".record-*-000.lock")).name
     with pytest.raises(BlockingIOError), dataset_lock(tmp_path, lock, wait=False):
         pass
