@@ -67,7 +67,7 @@ PRESETS = {
         evaluation="--preset tiny",
         rollout="--num_frames 8",
     ),
-    # About 13 minutes on 2 CPU cores. Expected figures: README, "What make demo gives".
+    # Minutes on 2 CPU cores: time and figures as measured stand in the README, under "Two commands".
     "demo": Config(
         preset="demo",
         agent="--preset demo --total_timesteps 3072",
