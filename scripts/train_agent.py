@@ -7,7 +7,7 @@ scripts/record_episodes.py, at every level of skill; RECORD_DIR, an episode data
 Example:
     python scripts/train_agent.py --env_id ALE/Breakout-v5 --agent ppo --record_dir data/breakout
 
-Expected: 3072 decisions of PPO in 43 s, start included, on one slow CPU core (2026-11-21): it hardly learns from so few.
+Expected: 3072 decisions of PPO in 43 s, start included, on one slow CPU core (2026-11-21); that hardly learns.
 """
 
 from __future__ import annotations
