@@ -8,11 +8,15 @@ TEST_WORKERS ?= 2
 
 venv: .venv/installed
 
-# Installed again only when what is to be installed has changed. --no-compile: 90 s instead of 132 s on two cores.
+# Modules that the stages and the tests import; compiled once here, since a stage takes 20 s to start without and 7 s with.
+WARM = gamengen.pipeline, gamengen.encoding, gamengen.emulator, gamengen.media, agents.sb3, stable_baselines3, tyro, tensorboard, pytest, xdist
+
+# Installed again only when what is to be installed has changed. --no-compile: 40 s less on two cores than for all files.
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gamengen needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; set PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e ".[record,video,dev]"
+	PYTHONDONTWRITEBYTECODE= .venv/bin/python -c 'import $(WARM)'
 	@touch $@
 
 demo: venv

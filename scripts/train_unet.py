@@ -89,13 +89,13 @@ PRESETS = {
             report_to="none",
         ),
     ),
-    # Two processes of make_world: 16 samples a step, 842 steps in 5.5 minutes on 2 slow CPU cores.
+    # Two processes of make_world: 16 samples a step; time, steps and figures stand in the README and docs/experiments.md.
     "demo": Config(
         preset="demo",
         denoiser=DenoiserConfig(block_out_channels=(32, 64, 96), layers_per_block=1),
         training=TrainingConfig(
             max_train_steps=20_000,
-            max_train_minutes=4.25,
+            max_train_minutes=5.0,
             train_batch_size=8,
             learning_rate=2e-3,
             checkpointing_steps=250,
