@@ -27,10 +27,10 @@ OPTIONAL = {
     "starlette", "uvicorn", "wandb", "websockets",
 }  # fmt: skip
 """Packages of an extra: imported in a function, or at the top of the file that is all about them."""
-AT_THE_TOP = {"gamengen/server.py": {"starlette", "uvicorn", "websockets"}}
+AT_THE_TOP = {"gamengen/player/server.py": {"starlette", "uvicorn", "websockets"}}
 
-ANY_WORLD = ("env", "server", "metrics", "objects", "report", "rollout", "media", "world", "contract")
-"""Modules that know no kind of world: no latents, no UNet, no scheduler."""
+ANY_WORLD = ("env", "metrics", "objects", "report", "rollout", "media", "world", "contract", "evaluation", "player")
+"""Modules and rooms that know no kind of world: no latents, no UNet, no scheduler."""
 ONE_KIND = {
     "autoencoder", "codec", "decoder", "denoiser", "encoding", "latent_world", "loss", "pipeline", "sampler",
     "schedule", "shards", "training", "validation", "windows",
@@ -95,9 +95,13 @@ def test_layers_point_downwards(path: Path) -> None:
     assert not used & above, f"{shown(path)} imports {used & above}"
 
 
-@pytest.mark.parametrize("name", [name for name in ANY_WORLD if (ROOT / "gamengen" / f"{name}.py").exists()])
-def test_what_works_on_any_world_knows_no_kind_of_world(name: str) -> None:
-    used = set(imports(tree(ROOT / "gamengen" / f"{name}.py")))
+@pytest.mark.parametrize(
+    "path",
+    [path for path in LIBRARY if path.relative_to(ROOT / "gamengen").with_suffix("").parts[0] in ANY_WORLD],
+    ids=shown,
+)
+def test_what_works_on_any_world_knows_no_kind_of_world(path: Path) -> None:
+    used = set(imports(tree(path)))
     known = {f"gamengen.{module}" for module in ONE_KIND} & used
     assert not known and not any(module.split(".")[0] == "diffusers" for module in used), known
 
@@ -181,13 +185,15 @@ def test_errors_are_not_swallowed(path: Path) -> None:
 
 
 def test_every_module_of_the_library_has_its_test_file() -> None:
+    """`gamengen/x.py` is tested by tests/test_x.py, `gamengen/room/x.py` by tests/test_room_x.py."""
     tested = {path.stem.removeprefix("test_") for path in TESTS}
-    missing = [path.stem for path in LIBRARY if path.stem != "__init__" and path.stem not in tested]
+    names = {path: "_".join(path.relative_to(ROOT / "gamengen").with_suffix("").parts) for path in LIBRARY}
+    missing = [name for path, name in names.items() if path.stem != "__init__" and name not in tested]
     assert not missing, f"no tests/test_<module>.py for {', '.join(missing)}"
 
 
 def readme_tree() -> dict[str, str]:
-    """Top-level entry or `gamengen/<file>` -> what the README's tree says of it."""
+    """Top-level entry, `gamengen/<file>` or `gamengen/<room>/` -> what the README's tree says of it."""
     text = (ROOT / "README.md").read_text()
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     trees = [block for block in blocks if re.search(r"^gamengen/", block, flags=re.MULTILINE)]
@@ -209,6 +215,7 @@ def test_the_tree_in_the_readme_is_the_real_one() -> None:
     top = {path.relative_to(ROOT).parts[0] for path in files if len(path.relative_to(ROOT).parts) > 1}
     top = {f"{name}/" for name in top if not name.startswith(".")}
     modules = {shown(path) for path in files if path.parent == ROOT / "gamengen" and path.suffix in (".py", ".html")}
+    modules |= {f"gamengen/{path.parent.name}/" for path in files if path.parent.parent == ROOT / "gamengen"}
     listed = {name for name in entries if name.startswith("gamengen/") and name != "gamengen/"}
     assert listed | {"gamengen/__init__.py"} == modules | {"gamengen/__init__.py"}
     assert top <= set(entries), f"not in the README's tree: {sorted(top - set(entries))}"
