@@ -15,6 +15,9 @@ from gamengen.scene import Scene, normalise
 from gamengen.schedule import Schedule, clean_and_noise, prediction_target
 from gamengen.training import Batch, LossOutput, Modules
 
+USUAL_SHARE = 0.1
+"""A cell that is foreground in a tenth of all frames has rarity 1."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
@@ -27,10 +30,15 @@ class LossConfig:
     """Share of samples whose context frames are all zero, for guidance. Actions are never dropped."""
     terminal_share: float = 0.5
     """Share of samples at the last timestep, the only one that 1-step play uses."""
+    play_steps: tuple[int, ...] = (2, 4, 8)
+    """The other samples are at the timesteps that play with these numbers of steps uses; empty: at any timestep."""
     moving_weight: float = 10.0
     """Extra weight of latent cells that moved or differ from the median latent."""
     moving_threshold: float = 1.0
     """What counts as different, in standard deviations of the latents."""
+    rarity_limit: float = 6.0
+    """The extra weight grows, at most by this factor, where something is rarer than in a tenth of all frames, and
+    falls where it is more often there; 1: the same weight everywhere."""
     self_rollout_steps: int = 1
     """The newest k context frames may be the model's own 1-step predictions (k)."""
     self_rollout_share: float = 0.5
@@ -46,6 +54,10 @@ class LossConfig:
         for name in ("clean_context_share", "context_dropout", "terminal_share", "self_rollout_share"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name}: expected a share in [0, 1], got {getattr(self, name)}")
+        if self.rarity_limit < 1:
+            raise ValueError(f"rarity_limit: expected a factor of at least 1, got {self.rarity_limit}")
+        if any(steps < 2 for steps in self.play_steps):
+            raise ValueError(f"play_steps: expected numbers of steps from 2 up, got {self.play_steps}")
         if self.self_rollout_steps < 0:
             raise ValueError(f"self_rollout_steps: expected at least 0, got {self.self_rollout_steps}")
 
@@ -58,9 +70,18 @@ class LatentDiffusionLoss:
 
     Args:
         scene: median and deviation of the training split's normalised latents.
+        foreground_share: float (h, w), how often each cell differs from the median (`scene.foreground_share`); without
+            it all cells count as equally rare.
     """
 
-    def __init__(self, config: LossConfig, contract: WorldContract, schedule: Schedule, scene: Scene) -> None:
+    def __init__(
+        self,
+        config: LossConfig,
+        contract: WorldContract,
+        schedule: Schedule,
+        scene: Scene,
+        foreground_share: Tensor | None = None,
+    ) -> None:
         if config.snr_gamma is not None and float(schedule.signal[-1]) < 1e-4:
             raise ValueError(
                 "snr_gamma weights the last timestep with 0 under zero terminal SNR, and 1-step play uses no other; "
@@ -74,6 +95,16 @@ class LatentDiffusionLoss:
                 )
         self.config, self.contract, self.schedule = config, contract, schedule
         self.scene = scene
+        share = (
+            torch.full(contract.codec.array_shape[1:], USUAL_SHARE) if foreground_share is None else foreground_share
+        )
+        self.rarity = (USUAL_SHARE / share.clamp(min=1e-6)).sqrt().clamp(max=config.rarity_limit)
+        if config.rarity_limit == 1.0:
+            self.rarity = torch.ones_like(self.rarity)
+        last = schedule.num_timesteps - 1
+        used = sorted(t for steps in config.play_steps for t in schedule.sampling_timesteps(steps) if t != last)
+        # All timesteps, the last one too, where no number of steps is named.
+        self.timesteps = torch.tensor(used or range(last + 1))
 
     def normalise(self, raw: Tensor) -> Tensor:
         """Raw latents (..., C, h, w), any dtype -> float32, about unit variance."""
@@ -140,7 +171,8 @@ class LatentDiffusionLoss:
     ) -> tuple[Tensor, Tensor]:
         """Squared error (B, C, h, w) of the prediction, and bool (B,): which samples were at the last timestep."""
         count = self.schedule.num_timesteps
-        timesteps = (noise.uniform("timestep") * count).long().clamp(max=count - 1)
+        chosen = (noise.uniform("timestep") * len(self.timesteps)).long().clamp(max=len(self.timesteps) - 1)
+        timesteps = self.timesteps.to(chosen.device)[chosen]
         terminal = noise.uniform("terminal") < self.config.terminal_share
         timesteps = torch.where(terminal, count - 1, timesteps)
         signal, scale = self.schedule.levels(timesteps)
@@ -162,9 +194,9 @@ class LatentDiffusionLoss:
         return error, terminal
 
     def cell_weights(self, target: Tensor, newest: Tensor) -> Tensor:
-        """(B, 1, h, w): 1, plus `moving_weight` where the target left the newest frame or the median scene."""
+        """(B, 1, h, w): 1, plus `moving_weight` times rarity where the target left the newest frame or the median."""
         moved = (target - newest).abs().amax(1, keepdim=True) > self.config.moving_threshold
         foreground = (target - self.scene.median.to(target.device)).abs().amax(
             1, keepdim=True
         ) > self.config.moving_threshold
-        return 1.0 + self.config.moving_weight * (moved | foreground)
+        return 1.0 + self.config.moving_weight * self.rarity.to(target.device) * (moved | foreground)

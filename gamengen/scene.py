@@ -53,13 +53,28 @@ def measure_scene(rows: Rows, codec: CodecContract, median: Tensor) -> Scene:
         rows: its raw latents; at most `MAX_ROWS` of them, evenly spread, are looked at.
         median: (C, h, w) raw median latent, as the shards' statistics have it.
     """
-    count = len(rows.actions)
-    chosen = torch.linspace(0, count - 1, min(MAX_ROWS, count)).round().long()
+    chosen = _spread(rows)
     centre = normalise(median, codec).cpu()
     total = torch.zeros_like(centre)
     for part in chosen.split(256):
         total += (normalise(rows.gather(part), codec).cpu() - centre).square().sum(0)
     return Scene(centre, (total / len(chosen)).sqrt().clamp(min=LEAST_DEVIATION))
+
+
+def foreground_share(rows: Rows, codec: CodecContract, scene: Scene, threshold: float) -> Tensor:
+    """How often a cell differs from the median by more than `threshold` in a channel: float32 (h, w) in [0, 1]."""
+    chosen = _spread(rows)
+    differs = [
+        ((normalise(rows.gather(part), codec).cpu() - scene.median.cpu()).abs().amax(1) > threshold).sum(0)
+        for part in chosen.split(256)
+    ]
+    return torch.stack(differs).sum(0).float() / len(chosen)
+
+
+def _spread(rows: Rows) -> Tensor:
+    """int64, at most `MAX_ROWS` rows, evenly spread."""
+    count = len(rows.actions)
+    return torch.linspace(0, count - 1, min(MAX_ROWS, count)).round().long()
 
 
 def write_scene(folder: str | Path, scene: Scene) -> None:

@@ -24,7 +24,7 @@ from gamengen.denoiser import DenoiserConfig, build_unet, check_unet, world_sett
 from gamengen.loss import LatentDiffusionLoss, LossConfig
 from gamengen.pipeline import KIND, build_pipeline
 from gamengen.run_folder import RunFolder, print_plan
-from gamengen.scene import measure_scene
+from gamengen.scene import foreground_share, measure_scene
 from gamengen.schedule import PredictionType, build_scheduler, read_schedule
 from gamengen.shards import latents_fingerprint, load_codec, load_table, read_contract, read_statistics
 from gamengen.start_states import read_start_states
@@ -89,7 +89,7 @@ PRESETS = {
             report_to="none",
         ),
     ),
-    # Two processes of make_world: 16 samples a step; time, steps and figures stand in the README and docs/experiments.md.
+    # Two processes of make_world: 16 samples a step. Steps and figures: docs/experiments.md.
     "demo": Config(
         preset="demo",
         denoiser=DenoiserConfig(block_out_channels=(32, 64, 96), layers_per_block=1),
@@ -152,7 +152,8 @@ def main(config: Config) -> dict[str, Any]:
     scheduler = build_scheduler(config.prediction_type)
     windows = open_windows(config, contract, state.device)
     scene = measure_scene(windows["train"].rows, contract.codec, statistics.median)
-    loss_fn = LatentDiffusionLoss(config.loss, contract, read_schedule(scheduler), scene)
+    share = foreground_share(windows["train"].rows, contract.codec, scene, config.loss.moving_threshold)
+    loss_fn = LatentDiffusionLoss(config.loss, contract, read_schedule(scheduler), scene, share)
     training = budget(config, len(windows["train"]), state.num_processes)
     windows["train"].limit(config.max_train_samples)
     global_batch = training.train_batch_size * training.gradient_accumulation_steps * state.num_processes

@@ -153,7 +153,7 @@ def test_dropout_leaves_the_actions(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_the_terminal_share_of_samples_is_at_the_last_timestep(share: float) -> None:
-    loss = make_loss(replace(PLAIN, terminal_share=share))
+    loss = make_loss(replace(PLAIN, terminal_share=share, play_steps=()))
     recorder, count = Recorder(), 1000
     target = torch.zeros(count, *loss.contract.codec.array_shape)
     context = torch.zeros(count, LENGTH, *loss.contract.codec.array_shape)
@@ -167,6 +167,44 @@ def test_the_terminal_share_of_samples_is_at_the_last_timestep(share: float) -> 
     if len(rest):
         counts = torch.histc(rest.float(), 10, 0, 1000)
         assert int(counts.min()) > len(rest) * 0.06 and int(rest.max()) < 1000 and int(rest.min()) >= 0
+
+
+def test_the_other_samples_are_at_the_timesteps_that_play_uses() -> None:
+    loss = make_loss(replace(PLAIN, terminal_share=0.5, play_steps=(2, 4)))
+    recorder, count = Recorder(), 2000
+    shape = loss.contract.codec.array_shape
+    context, actions = torch.zeros(count, LENGTH, *shape), torch.zeros(count, LENGTH)
+    noise = training_noise(0, 0, range(count))
+    loss.denoising_error(recorder, context, actions, torch.zeros(count), torch.zeros(count, *shape), noise)
+    values, counts = recorder.calls[0][1].unique(return_counts=True)
+    # DDIM with trailing spacing: 2 steps are 999, 499 and 4 steps 999, 749, 499, 249; 499 is in both.
+    assert values.tolist() == [249, 499, 749, 999]
+    torch.testing.assert_close(counts / count, torch.tensor([0.125, 0.25, 0.125, 0.5]), atol=0.04, rtol=0)
+
+
+def test_what_is_rare_weighs_more_and_what_is_usual_less() -> None:
+    plain = make_loss(replace(PLAIN, moving_weight=10.0))
+    shape = plain.contract.codec.array_shape
+    share = torch.full(shape[1:], 0.1)
+    share[0, 0], share[0, 1], share[0, 2] = 0.025, 0.4, 0.0
+    loss = LatentDiffusionLoss(
+        replace(PLAIN, moving_weight=10.0, rarity_limit=4.0), plain.contract, plain.schedule, plain.scene, share
+    )
+    weights = loss.cell_weights(torch.full((1, *shape), 9.0), torch.zeros((1, *shape)))[0, 0]
+    assert weights[0, :4].tolist() == pytest.approx([21.0, 6.0, 41.0, 11.0])
+    still = loss.cell_weights(torch.zeros((1, *shape)), torch.zeros((1, *shape)))
+    assert bool((still == 1).all()), "a cell where nothing is has no rarity"
+    unlimited = LatentDiffusionLoss(
+        replace(PLAIN, moving_weight=10.0, rarity_limit=1.0), plain.contract, plain.schedule, plain.scene, share
+    )
+    everywhere = unlimited.cell_weights(torch.full((1, *shape), 9.0), torch.zeros((1, *shape)))
+    assert bool((everywhere == 11).all())
+
+
+@pytest.mark.parametrize(("flag", "value"), [("rarity_limit", 0.5), ("play_steps", (1, 4))])
+def test_weights_and_steps_that_cannot_be_are_refused(flag: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=flag):
+        LossConfig(**{flag: value})
 
 
 def test_the_last_timestep_has_a_figure_of_its_own_over_the_samples_that_have_it() -> None:

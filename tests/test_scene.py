@@ -12,7 +12,17 @@ from torch import Tensor
 from gamengen.denoiser import Denoiser
 from gamengen.pipeline import GameNGenPipeline
 from gamengen.sampler import sample, stacked_denoise
-from gamengen.scene import LEAST_DEVIATION, Scene, loss_weight, measure_scene, precondition, read_scene, write_scene
+from gamengen.scene import (
+    LEAST_DEVIATION,
+    Scene,
+    foreground_share,
+    loss_weight,
+    measure_scene,
+    normalise,
+    precondition,
+    read_scene,
+    write_scene,
+)
 from gamengen.schedule import PredictionType, build_scheduler, prediction_target, read_schedule
 from tests.worlds import LENGTH, random_rows, tiny_codec_contract, tiny_contract, tiny_pipeline, tiny_unet
 
@@ -112,6 +122,19 @@ def test_measured_over_a_split_it_equals_an_independent_computation() -> None:
     torch.testing.assert_close(scene.median, (median - mean) / std)
     expected = ((rows.arrays - median) / std).square().mean(0).sqrt()
     torch.testing.assert_close(scene.deviation, expected.clamp(min=LEAST_DEVIATION))
+
+
+def test_the_foreground_share_counts_the_frames_in_which_a_cell_has_left_the_median() -> None:
+    contract = tiny_contract()
+    rows = random_rows(contract)
+    scene = measure_scene(rows, contract.codec, torch.zeros(contract.codec.array_shape))
+    share = foreground_share(rows, contract.codec, scene, threshold=0.8)
+    latents = normalise(rows.gather(torch.arange(len(rows.actions))), contract.codec)
+    expected = torch.zeros(share.shape)
+    for latent in latents:
+        expected += ((latent - scene.median).abs() > 0.8).any(0)
+    torch.testing.assert_close(share, expected / len(latents))
+    assert float(share.min()) > 0 and float(share.max()) < 1
 
 
 def test_a_constant_cell_keeps_a_little_doubt() -> None:
