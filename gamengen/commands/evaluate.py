@@ -3,7 +3,7 @@
 Reads   a world (or run) folder and the episode dataset it was trained on.
 Writes  <output_dir>/report.json; prints the table.
 Example
-    python scripts/evaluate.py --world runs/breakout --dataset data/breakout --output_dir runs/breakout/eval
+    gamengen evaluate --world runs/breakout --dataset data/breakout --output_dir runs/breakout/eval
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import tyro
 
-from gamengen.config import parse, to_plain
+from gamengen.config import to_plain
 from gamengen.contract import check_compatible, read_game_contract
 from gamengen.durable import write_json
 from gamengen.episodes import dataset_fingerprint, read_episodes
@@ -50,6 +50,7 @@ PRESETS = {"default": Config(), "tiny": Config(preset="tiny", num_starts=4, hori
 
 
 def main(config: Config) -> dict[str, Any]:
+    """Measure, print and write; the figures, none of them from a dry run."""
     if config.dry_run:
         frames = config.num_starts * len(config.steps) + config.num_worlds * config.horizon
         print_plan("evaluate", config, {"frames": str(frames)})
@@ -83,7 +84,3 @@ def main(config: Config) -> dict[str, Any]:
     write_json(folder / "report.json", report)
     print(f"wrote {folder / 'report.json'}")
     return table
-
-
-if __name__ == "__main__":
-    main(parse(PRESETS))

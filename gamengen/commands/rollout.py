@@ -4,7 +4,7 @@ Reads   a world folder, or a run folder that holds unet/ (and decoder/).
 Writes  an animation (.gif, .webp or .mp4) of the dream, of the real game in the same state under the same actions, and
         of the actions; with --save_frames also the raw frames (.npz).
 Example
-    python scripts/rollout.py --world runs/breakout --num_inference_steps 4 --output rollout.gif
+    gamengen rollout --world runs/breakout --num_inference_steps 4 --output rollout.gif
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import torch
 import tyro
 from tqdm.auto import tqdm
 
-from gamengen.config import parse
 from gamengen.contract import check_compatible
 from gamengen.loading import load_start_states, load_world
 from gamengen.media import draw_actions, grid, side_by_side, upscale, write_animation, write_raw_frames
@@ -68,6 +67,7 @@ PRESETS = {"default": Config()}
 
 
 def main(config: Config) -> Rollout | None:
+    """Dream, show and write; the dream's frames and actions, None from a dry run."""
     if config.dry_run:
         print_plan("rollout", config, {"frames": str(config.num_frames * config.num_starts)})
         return None
@@ -153,7 +153,3 @@ def real_game(
             raise
         print(f"without the real game beside the dream: {error}")
         return None
-
-
-if __name__ == "__main__":
-    main(parse(PRESETS))
