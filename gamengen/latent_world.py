@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -45,13 +46,20 @@ class LatentWorld:
         num_worlds: int = 1,
         *,
         device: str | torch.device = "cpu",
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
+        backend: str = "torch",
+        num_threads: int | None = None,
+        cache_dir: str | Path | None = None,
+        progress: Callable[[str], None] | None = None,
         num_inference_steps: int = 4,
         guidance_scale: float = 1.0,
         noise_level: float = 0.0,
     ) -> None:
         if num_worlds < 1:
             raise ValueError(f"num_worlds: expected at least 1, got {num_worlds}")
+        if backend not in ("auto", "torch"):
+            raise ValueError(f"backend {backend!r}: expected torch")
+        dtype = dtype or torch.float32
         self.pipeline = pipeline.to(torch.device(device))
         if dtype != pipeline.unet.dtype:  # a cast to the same type still warns
             pipeline.to(dtype=dtype)

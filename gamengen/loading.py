@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,31 @@ def load_pipeline(path: str | Path, *, parts: bool = False, **kwargs: Any) -> An
     return GameNGenPipeline.from_pretrained(folder, **kwargs)
 
 
-def load_world(path: str | Path, num_worlds: int = 1, **options: Any) -> World:
+def load_world(
+    path: str | Path,
+    num_worlds: int = 1,
+    *,
+    device: str = "cpu",
+    dtype: Any = None,
+    backend: str = "torch",
+    num_threads: int | None = None,
+    cache_dir: str | Path | None = None,
+    progress: Callable[[str], None] | None = None,
+    **options: Any,
+) -> World:
     """A World from disk, dispatched on the `kind` and `format_version` of its contract.
 
     Args:
-        options: for the kind's own class: `device`, `dtype`, `num_inference_steps`, ...
+        path: a world folder, or a run folder that holds one.
+        num_worlds: B, games stepped together.
+        device: where the network runs, such as `cpu` or `cuda`.
+        dtype: of the network's arithmetic; None is float32, and bfloat16 for `compile` on a GPU.
+        backend: what runs the network. `torch`: eager, the reference. `onnx`: ONNX Runtime on the CPU (extra `onnx`).
+            `compile`: torch.compile, with CUDA graphs on a GPU. `auto`: the fastest of them, measured on this world.
+        num_threads: CPU threads of the backend; None leaves PyTorch's number, `auto` then tries several.
+        cache_dir: where exported networks are kept; None is $GAMENGEN_CACHE or the user's cache folder.
+        progress: is told, in a line of text, what is under way while the world gets ready.
+        options: of the kind, as `World.set_option` takes them: `num_inference_steps`, ...
     """
     index = find_world(path) / INDEX_FILE
     values = read_json(index).get("contract")
@@ -66,7 +87,17 @@ def load_world(path: str | Path, num_worlds: int = 1, **options: Any) -> World:
     if contract.kind == "latent_diffusion" and contract.format_version == FORMAT_VERSION:
         from gamengen.latent_world import LatentWorld
 
-        return LatentWorld(load_pipeline(path), num_worlds, **options)
+        return LatentWorld(
+            load_pipeline(path),
+            num_worlds,
+            device=device,
+            dtype=dtype,
+            backend=backend,
+            num_threads=num_threads,
+            cache_dir=cache_dir,
+            progress=progress,
+            **options,
+        )
     raise ValueError(
         f"{index}: kind {contract.kind!r}, format version {contract.format_version}; this gamengen plays "
         f"'latent_diffusion', version {FORMAT_VERSION}. Install the gamengen that wrote it"
