@@ -54,6 +54,9 @@ class Config:
     dry_run: bool = False
 
 
+SMOOTH = "--preset small --frame_skip 2 --hold 1-4"
+SHIPPED_VAE = "--preset demo --max_train_frames 12000"
+
 PRESETS = {
     # The whole way in about two minutes; the dream is noise.
     "tiny": Config(
@@ -87,6 +90,18 @@ PRESETS = {
         latents="--preset small",
         unet="--preset small",
         decoder="--preset small",
+        evaluation="--num_starts 256",
+    ),
+    # The worlds that ship with the repository: 30 frames a second, decisions held for 1 to 4 frames; hours on 2 cores.
+    "pong": Config(
+        preset="pong",
+        agent="skip",
+        episodes=f"{SMOOTH} --num_steps 300000",
+        vae=f"{SHIPPED_VAE} --max_train_minutes 8",
+        latents="--preset demo",
+        unet="--preset demo --max_train_minutes 100 --ema_max_decay 0.999 --validation_steps 2000",
+        decoder="--preset demo --max_train_minutes 3 --max_train_frames 8000",
+        rollout="--num_frames 512 --num_inference_steps 1",
         evaluation="--num_starts 256",
     ),
     # One GPU.
