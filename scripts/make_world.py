@@ -96,7 +96,7 @@ PRESETS = {
     "pong": Config(
         preset="pong",
         agent="skip",
-        episodes=f"{SMOOTH} --num_steps 300000",
+        episodes=f"{SMOOTH} --num_steps 220000",
         vae=f"{SHIPPED_VAE} --max_train_minutes 8",
         latents="--preset demo",
         unet="--preset demo --max_train_minutes 100 --ema_max_decay 0.999 --validation_steps 2000",
