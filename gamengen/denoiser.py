@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -18,10 +19,15 @@ from torch import Tensor
 
 from gamengen.contract import WorldContract
 from gamengen.noise import NUM_NOISE_BUCKETS
-from gamengen.scene import Scene, loss_weight, precondition
+from gamengen.scene import Preconditioning, Scene, loss_weight, preconditioning
 from gamengen.schedule import PredictionType, Schedule, build_scheduler, read_schedule
 
 POSITION_CHANNELS = 16
+KEPT_LEVELS = 128
+"""Timesteps whose factors are kept: those of 1, 2, 4 ... 64 steps."""
+
+Network = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+"""(noisy, timesteps (B,), context, actions, noise_bucket), as `Denoiser.network` takes them -> the UNet's own output."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,32 +51,41 @@ class Denoiser:
     Args:
         unet: stock model whose config fits the contract (checked).
         scene: needed when the contract's settings say `scene_prior`.
+        network: runs in place of the UNet and gives the same, such as a compiled one.
     """
 
-    def __init__(self, unet: UNet2DConditionModel, contract: WorldContract, scene: Scene | None = None) -> None:
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        contract: WorldContract,
+        scene: Scene | None = None,
+        network: Network | None = None,
+    ) -> None:
         check_unet(unet, contract)
         self.unet = unet
         self.length, self.shape = contract.context_length, contract.codec.array_shape
         self.num_actions = contract.game.num_actions
         self.num_buckets = int(contract.settings["num_noise_buckets"])
-        self.positions = sinusoidal_positions(contract.context_length)
+        self.positions = sinusoidal_positions(contract.context_length).to(unet.device)
         self.action_planes = bool(contract.settings["action_planes"])
         if contract.settings["scene_prior"] and scene is None:
             raise ValueError("this world was trained with a scene: its scene.safetensors is missing")
         self.prediction_type: PredictionType = contract.settings["prediction_type"]
         self.schedule = default_schedule(self.prediction_type)
         self.scene = scene if contract.settings["scene_prior"] else None
+        self._network = network or self.network
+        self._levels: dict[tuple[int, torch.device], Preconditioning] = {}
 
     def __call__(
-        self, noisy: Tensor, timesteps: Tensor, context: Tensor, actions: Tensor, noise_bucket: Tensor
+        self, noisy: Tensor, timesteps: Tensor | int, context: Tensor, actions: Tensor, noise_bucket: Tensor
     ) -> Tensor:
         """The prediction (B, C, h, w), of the contract's prediction type.
 
-        With a scene the UNet only predicts what the scene does not tell (`scene.precondition`).
+        With a scene the UNet only predicts what the scene does not tell (`scene.preconditioning`).
 
         Args:
             noisy: (B, C, h, w) at the level of `timesteps`.
-            timesteps: int64 (B,).
+            timesteps: int64 (B,), or one for all: then nothing is read back from the device, and its factors are kept.
             context: (B, L, C, h, w) normalised latents, oldest first, with noise of the bucket's level.
             actions: int64 (B, L), the last one causes the target.
             noise_bucket: int64 (B,).
@@ -82,6 +97,20 @@ class Denoiser:
         for name, value in (("noisy", noisy), ("context", context), ("actions", actions)):
             if value.shape != expected[name]:
                 raise ValueError(f"{name}: expected {expected[name]}, got {tuple(value.shape)}")
+        each = torch.full((len(noisy),), timesteps, device=noisy.device) if isinstance(timesteps, int) else timesteps
+        output = self._network(noisy, each, context, actions, noise_bucket)
+        if self.scene is None:
+            return output
+        if isinstance(timesteps, int):
+            factors = self._kept_factors(timesteps, noisy.device)
+        else:
+            factors = preconditioning(*self.schedule.levels(timesteps), self.scene.to(noisy.device))
+        return factors(self.prediction_type, output, noisy).to(noisy.dtype)
+
+    def network(
+        self, noisy: Tensor, timesteps: Tensor, context: Tensor, actions: Tensor, noise_bucket: Tensor
+    ) -> Tensor:
+        """The UNet's own output (B, C, h, w): tensors in and out, for those who compile or export it."""
         tokens, condition = self.condition(actions, noise_bucket)
         planes = [noisy, context.flatten(1, 2)]
         if self.action_planes:
@@ -94,11 +123,19 @@ class Denoiser:
             timestep_cond=condition.to(noisy.dtype),
             return_dict=False,
         )[0]
-        if self.scene is None:
-            return output
-        signal, noise_scale = self.schedule.levels(timesteps)
-        scene = self.scene.to(noisy.device)
-        return precondition(self.prediction_type, output, noisy, signal, noise_scale, scene).to(noisy.dtype)
+        return output
+
+    def _kept_factors(self, timestep: int, device: torch.device) -> Preconditioning:
+        assert self.scene is not None
+        key = (timestep, device)
+        if key not in self._levels:
+            if len(self._levels) >= KEPT_LEVELS:
+                self._levels.clear()
+            with torch.inference_mode(False):  # kept tensors must be ordinary ones: training may use them
+                levels = self.schedule.levels(torch.tensor([timestep]))
+                scene = self.scene.to(device)
+                self._levels[key] = preconditioning(levels[0].to(device), levels[1].to(device), scene)
+        return self._levels[key]
 
     def loss_weight(self, timesteps: Tensor) -> Tensor:
         """float32 (B, 1, 1, 1): how much a squared error counts, 1 at the last timestep."""
@@ -109,7 +146,7 @@ class Denoiser:
     def condition(self, actions: Tensor, noise_bucket: Tensor) -> tuple[Tensor, Tensor]:
         """Action tokens (B, L, A + positions) and the vector (B, buckets + A) for the time embedding, float32."""
         one_hot = F.one_hot(actions, self.num_actions).float()
-        positions = self.positions.to(actions.device).expand(len(actions), -1, -1)
+        positions = self.positions.to(actions.device).expand(actions.shape[0], -1, -1)
         bucket = F.one_hot(noise_bucket, self.num_buckets).float()
         return torch.cat([one_hot, positions], dim=-1), torch.cat([bucket, one_hot[:, -1]], dim=-1)
 

@@ -144,7 +144,7 @@ class LatentWorld:
         if len(seeds) != self.num_worlds:
             raise ValueError(f"reset_latents: expected {self.num_worlds} seeds, got {len(seeds)}")
         check_actions(actions.flatten().tolist(), self.contract.game, "reset_latents")
-        mean, std = self.pipeline._statistics(self.device)
+        mean, std = self.pipeline.statistics(self.device)
         self._context.copy_((context.to(self.device).float() - mean) / std)
         self._actions[:, :-1] = actions.to(self.device)
         self._seeds, self._frame_numbers = [int(s) for s in seeds], [0] * self.num_worlds

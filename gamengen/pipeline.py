@@ -74,6 +74,7 @@ class GameNGenPipeline(DiffusionPipeline):
         check_unet(unet, self.world_contract)
         self.scene: Scene | None = None
         self._denoiser: Denoiser | None = None
+        self._statistics: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self.start_states: list[StartState] = []
 
     @property
@@ -94,6 +95,7 @@ class GameNGenPipeline(DiffusionPipeline):
         guidance_scale: float = 1.0,
         noise_level: float = 0.0,
         context_noise: Tensor | None = None,
+        denoiser: Denoiser | None = None,
     ) -> Tensor:
         """The next latent.
 
@@ -103,6 +105,7 @@ class GameNGenPipeline(DiffusionPipeline):
             noise: (B, C, h, w) standard normal, the sampler's start.
             noise_level: standard deviation of noise added to the context, told to the network as its bucket.
             context_noise: (B, L, C, h, w) standard normal; needed when noise_level > 0.
+            denoiser: one over a faster network; the pipeline's own when None.
         Returns:
             (B, C, h, w) normalised latent; `decode_latents` makes a frame of it.
         Raises:
@@ -121,26 +124,30 @@ class GameNGenPipeline(DiffusionPipeline):
         bucket = noise_bucket(
             level, int(settings.get("num_noise_buckets", NUM_NOISE_BUCKETS)), settings["max_noise_level"]
         )
-        denoise = stacked_denoise(self.denoiser, context, actions, bucket, guidance_scale)
+        denoise = stacked_denoise(denoiser or self.denoiser, context, actions, bucket, guidance_scale)
         return sample(denoise, self.schedule, noise, num_inference_steps)
 
     @torch.no_grad()
     def encode_frames(self, frames: Tensor) -> Tensor:
         """uint8 (N, H, W, 3) -> normalised latents (N, C, h, w), float32, with the rounding of stored latents."""
-        mean, std = self._statistics(frames.device)
+        mean, std = self.statistics(frames.device)
         return (self.codec.encode(frames).float() - mean) / std
 
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> Tensor:
         """Normalised latents (N, C, h, w) -> uint8 frames (N, H, W, 3)."""
-        mean, std = self._statistics(latents.device)
+        mean, std = self.statistics(latents.device)
         return self.codec.decode(latents * std + mean)
 
-    def _statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        codec = self.world_contract.codec
-        assert codec.mean is not None and codec.std is not None
-        shape = (-1, 1, 1)
-        return torch.tensor(codec.mean, device=device).view(shape), torch.tensor(codec.std, device=device).view(shape)
+    def statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The contract's mean and standard deviation of raw latents, (C, 1, 1) each; made once a device."""
+        if device not in self._statistics:
+            codec = self.world_contract.codec
+            assert codec.mean is not None and codec.std is not None
+            with torch.inference_mode(False):  # kept tensors must be ordinary ones
+                mean, std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (codec.mean, codec.std))
+            self._statistics[device] = (mean, std)
+        return self._statistics[device]
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """Write the world folder: components, contract and start states, all or nothing, no absolute paths inside."""

@@ -48,7 +48,7 @@ def guided(with_context: Tensor, without_context: Tensor, guidance_scale: float)
 
 
 def stacked_denoise(
-    predict: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor],
+    predict: Callable[[Tensor, int, Tensor, Tensor, Tensor], Tensor],
     context: Tensor,
     actions: Tensor,
     noise_bucket: Tensor,
@@ -57,15 +57,14 @@ def stacked_denoise(
     """Bind a network to one context, with guidance in one batch of 2B where it is asked for.
 
     Args:
-        predict: (noisy, timesteps (B,), context, actions, noise_bucket) -> output.
+        predict: (noisy, timestep, context, actions, noise_bucket) -> output.
         context: (B, L, C, h, w), unfolded: the null of guidance is all L frames at zero, as in training.
         actions: int64 (B, L). noise_bucket: int64 (B,).
     """
     if guidance_scale == 1.0:
 
         def plain(noisy: Tensor, timestep: int) -> Tensor:
-            timesteps = torch.full((len(noisy),), timestep, device=noisy.device)
-            return predict(noisy, timesteps, context, actions, noise_bucket)
+            return predict(noisy, timestep, context, actions, noise_bucket)
 
         return plain
     both_context = torch.cat([context, torch.zeros_like(context)])
@@ -73,8 +72,7 @@ def stacked_denoise(
     both_buckets = torch.cat([noise_bucket, torch.zeros_like(noise_bucket)])
 
     def with_guidance(noisy: Tensor, timestep: int) -> Tensor:
-        timesteps = torch.full((2 * len(noisy),), timestep, device=noisy.device)
-        output = predict(torch.cat([noisy, noisy]), timesteps, both_context, both_actions, both_buckets)
+        output = predict(torch.cat([noisy, noisy]), timestep, both_context, both_actions, both_buckets)
         conditional, unconditional = output.chunk(2)
         return guided(conditional, unconditional, guidance_scale)
 

@@ -92,34 +92,47 @@ def read_scene(folder: str | Path) -> Scene:
     return Scene(tensors["median"].clone(), tensors["deviation"].clone())
 
 
-def precondition(
-    kind: PredictionType, output: Tensor, noisy: Tensor, signal: Tensor, noise_scale: Tensor, scene: Scene
-) -> Tensor:
-    """The prediction (B, C, h, w) from the network's own output: what the scene tells plus the output, scaled.
+@dataclass(frozen=True)
+class Preconditioning:
+    """What the scene says at one level, as factors of the noisy sample and of the network's output: `preconditioning`."""
+
+    signal: Tensor
+    noise_scale: Tensor
+    median: Tensor
+    expected: Tensor
+    """The median as it stands in a noisy sample: signal * median."""
+    gain: Tensor
+    spread: Tensor
+
+    def __call__(self, kind: PredictionType, output: Tensor, noisy: Tensor) -> Tensor:
+        """The prediction (B, C, h, w) from the network's own output."""
+        clean = self.median + self.gain * (noisy - self.expected)
+        if kind == "v_prediction":
+            return (self.signal * noisy - clean) / self.noise_scale + self.spread * output
+        if kind == "flow":
+            return (noisy - clean) / self.noise_scale + self.spread * output
+        if kind == "epsilon":
+            return (noisy - self.signal * clean) / self.noise_scale + self.signal * self.spread * output
+        return clean + self.noise_scale * self.spread * output
+
+
+def preconditioning(signal: Tensor, noise_scale: Tensor, scene: Scene) -> Preconditioning:
+    """The factors at the levels (B, 1, 1, 1), or (1, 1, 1, 1) for all of a batch; noise_scale > 0.
 
     If `x_0 ~ N(median, s^2)` and `x_t = signal * x_0 + noise_scale * noise`, then the expected x_0 is
     `median + gain * (x_t - signal * median)` with `gain = signal s^2 / (signal^2 s^2 + noise_scale^2)`, and what is
     left has the variance `s^2 noise_scale^2 / (signal^2 s^2 + noise_scale^2)`: the network's output is scaled by the
     fourth root of that (in units of v), half-way between that size and 1.
 
-    Args:
-        output, noisy: (B, C, h, w).
-        signal, noise_scale: (B, 1, 1, 1), the levels of `noisy`; noise_scale > 0.
     Source: the posterior of two Gaussians. It is EDM's c_skip and c_out (arXiv 2206.00364, table 1) with a mean and a
         variance of every cell's own in the place of 0 and sigma_data^2. Departure: the root in c_out. A cell is still
         most of the time and then changes by much: with c_out itself the ball needed outputs of 20 and was not learnt.
     """
     variance = scene.deviation**2
     total = signal**2 * variance + noise_scale**2
-    clean = scene.median + signal * variance / total * (noisy - signal * scene.median)
+    gain = signal * variance / total
     spread = (scene.deviation / total.sqrt()).sqrt()
-    if kind == "v_prediction":
-        return (signal * noisy - clean) / noise_scale + spread * output
-    if kind == "flow":
-        return (noisy - clean) / noise_scale + spread * output
-    if kind == "epsilon":
-        return (noisy - signal * clean) / noise_scale + signal * spread * output
-    return clean + noise_scale * spread * output
+    return Preconditioning(signal, noise_scale, scene.median, signal * scene.median, gain, spread)
 
 
 def loss_weight(signal: Tensor, noise_scale: Tensor, scene: Scene) -> Tensor:

@@ -19,7 +19,7 @@ from gamengen.scene import (
     loss_weight,
     measure_scene,
     normalise,
-    precondition,
+    preconditioning,
     read_scene,
     write_scene,
 )
@@ -61,9 +61,10 @@ def test_it_is_the_least_squares_prediction_and_the_output_is_scaled_to_the_root
     design = torch.stack([noisy, torch.ones_like(noisy)], dim=1)
     fitted = (design @ torch.linalg.lstsq(design, target.unsqueeze(1)).solution).flatten()
     scene = Scene(torch.tensor(median, dtype=torch.float64), torch.tensor(deviation, dtype=torch.float64))
-    predicted = precondition(kind, torch.zeros_like(noisy), noisy, signal, scale, scene)
+    factors = preconditioning(signal, scale, scene)
+    predicted = factors(kind, torch.zeros_like(noisy), noisy)
     assert float((predicted - fitted).square().mean().sqrt()) < 0.01
-    spread = precondition(kind, torch.ones_like(noisy), noisy, signal, scale, scene) - predicted
+    spread = factors(kind, torch.ones_like(noisy), noisy) - predicted
     factor = {"sample": scale, "epsilon": signal}.get(kind, torch.ones(()))  # from units of v to those of the target
     torch.testing.assert_close(spread.mean(), ((target - fitted).std() / factor).sqrt() * factor, atol=0.005, rtol=0)
 
