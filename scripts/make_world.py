@@ -54,7 +54,7 @@ class Config:
     dry_run: bool = False
 
 
-SMOOTH = "--preset small --frame_skip 2 --hold 1-4"
+SMOOTH = "--preset small --frame_skip 2 --hold 1-2"
 SHIPPED_VAE = "--preset demo --max_train_frames 12000"
 
 PRESETS = {
@@ -92,7 +92,7 @@ PRESETS = {
         decoder="--preset small",
         evaluation="--num_starts 256",
     ),
-    # The worlds that ship with the repository: 30 frames a second, decisions held for 1 to 4 frames; hours on 2 cores.
+    # The worlds that ship with the repository: 30 frames a second, decisions held for 1 or 2 frames; hours on 2 cores.
     "pong": Config(
         preset="pong",
         agent="skip",
