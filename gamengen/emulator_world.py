@@ -114,6 +114,14 @@ class EmulatorWorld:
         memories = [emulator.ram() for emulator in self._emulators]
         return None if any(ram is None for ram in memories) else np.stack([ram for ram in memories if ram is not None])
 
+    def lives(self) -> list[int | None]:
+        """Lives left, one a world; None where the game has no such count."""
+        return [emulator.lives() for emulator in self._emulators]
+
+    def ended(self) -> np.ndarray:
+        """bool (B,): the episode is over, by its own rules or by a time limit; the next step begins another."""
+        return np.array([game is not None and game.ended for game in self._games], bool)
+
     def snapshot(self, slots: Sequence[int] | None = None) -> WorldState:
         """The state of worlds, for `restore` of this or any other world of the same game in this process."""
         return [(_copy(self._game(slot)), self._emulators[slot].clone()) for slot in self._slots(slots)]

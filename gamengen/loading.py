@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gamengen.contract import world_from_dict
+from gamengen.contract import WorldContract, world_from_dict
 from gamengen.durable import read_json
 from gamengen.world import StartState, World
 
@@ -77,13 +77,7 @@ def load_world(
         options: of the kind, as `World.set_option` takes them: `num_inference_steps`, ...
     """
     index = find_world(path) / INDEX_FILE
-    values = read_json(index).get("contract")
-    if not isinstance(values, dict):
-        raise ValueError(f"{index} has no contract: it was not written by gamengen")
-    try:
-        contract = world_from_dict(values)
-    except ValueError as error:
-        raise ValueError(f"{index}: {error}") from error
+    contract = load_contract(path)
     if contract.kind == "latent_diffusion" and contract.format_version == FORMAT_VERSION:
         from gamengen.latent_world import LatentWorld
 
@@ -102,6 +96,22 @@ def load_world(
         f"{index}: kind {contract.kind!r}, format version {contract.format_version}; this gamengen plays "
         f"'latent_diffusion', version {FORMAT_VERSION}. Install the gamengen that wrote it"
     )
+
+
+def load_contract(path: str | Path) -> WorldContract:
+    """What a world on disk promises; nothing of it is loaded.
+
+    Raises:
+        FileNotFoundError, ValueError: no world, or one that was not written by gamengen.
+    """
+    index = find_world(path) / INDEX_FILE
+    values = read_json(index).get("contract")
+    if not isinstance(values, dict):
+        raise ValueError(f"{index} has no contract: it was not written by gamengen")
+    try:
+        return world_from_dict(values)
+    except ValueError as error:
+        raise ValueError(f"{index}: {error}") from error
 
 
 def load_start_states(path: str | Path) -> list[StartState]:
