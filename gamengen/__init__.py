@@ -19,3 +19,7 @@ Importing this package starts nothing and imports nothing heavy: import the modu
 """
 
 __version__ = "0.1.0"
+
+from gamengen.registration import register_with_gymnasium
+
+register_with_gymnasium()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ import torch
 from gamengen.autoencoder import AutoencoderCodec
 from gamengen.episodes import list_episodes, read_episodes
 from gamengen.latent_world import LatentWorld
+from gamengen.machine import processor
 from gamengen.noise import play_noise
 
 
@@ -43,13 +43,8 @@ def timing(call: Callable[[], object], *, repeats: int = 40, warmup: int = 5) ->
 
 def machine() -> str:
     """The machine in one line: processor, cores, threads, accelerator."""
-    model = platform.processor() or platform.machine()
-    cpu_info = Path("/proc/cpuinfo")
-    if cpu_info.is_file():
-        names = [line.split(":", 1)[1].strip() for line in cpu_info.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{model}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}{gpu}"
+    return f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}{gpu}"
 
 
 def encoding_speed(codec: AutoencoderCodec, dataset: str | Path, num_frames: int) -> float:

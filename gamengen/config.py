@@ -14,7 +14,12 @@ C = TypeVar("C")
 CONFIG_HELP = "Also: --config FILE.yaml takes flags from a file; flags on the command line win over it."
 
 
-def parse(presets: Mapping[str, C], argv: Sequence[str] | None = None, description: str | None = None) -> C:
+def parse(
+    presets: Mapping[str, C],
+    argv: Sequence[str] | None = None,
+    description: str | None = None,
+    prog: str | None = None,
+) -> C:
     """The config of one run: a preset, changed by a YAML file, changed by the flags.
 
     Every field is a flag of its own name (`--train_batch_size 8`, `--use_ema` / `--no_use_ema`), fields of
@@ -24,6 +29,7 @@ def parse(presets: Mapping[str, C], argv: Sequence[str] | None = None, descripti
         presets: name -> frozen dataclass with a field `preset`; the field's default names the default preset.
         argv: flags without the program's name; `sys.argv[1:]` when None.
         description: what `--help` begins with; the docstring of the calling module when None.
+        prog: the program's name in `--help` and errors; the script's when None.
     Raises:
         ValueError: the presets are of several classes, or two nested classes share a field name.
         SystemExit: `--help`, or a flag, value, preset or file that is wrong (exit code 2, the reason on stderr).
@@ -48,6 +54,7 @@ def parse(presets: Mapping[str, C], argv: Sequence[str] | None = None, descripti
             type(base),
             default=base,
             args=flags,
+            prog=prog,
             description=f"{description.strip()}\n\nPresets: {', '.join(presets)}. {CONFIG_HELP}",
             use_underscores=True,
             config=(tyro.conf.OmitArgPrefixes,),

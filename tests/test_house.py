@@ -23,13 +23,15 @@ MAX_FUNCTION_LINES = 60
 FORBIDDEN_NAMES = re.compile(r"^(utils?|common|helpers?|misc|base_.*)$")
 
 OPTIONAL = {
-    "ale_py", "av", "bitsandbytes", "cv2", "matplotlib", "onnx", "onnxruntime", "onnxscript", "stable_baselines3",
-    "starlette", "uvicorn", "wandb", "websockets",
+    "ale_py", "av", "bitsandbytes", "cv2", "matplotlib", "onnx", "onnxruntime", "onnxscript", "pygame",
+    "stable_baselines3", "starlette", "uvicorn", "vizdoom", "wandb", "websockets",
 }  # fmt: skip
 """Packages of an extra: imported in a function, or at the top of the file that is all about them."""
 AT_THE_TOP = {"gamengen/player/server.py": {"starlette", "uvicorn", "websockets"}}
 
-ANY_WORLD = ("env", "metrics", "objects", "report", "rollout", "media", "world", "contract", "evaluation", "player")
+ANY_WORLD = (
+    "env", "vector_env", "metrics", "objects", "report", "rollout", "media", "world", "contract", "evaluation", "player",
+)  # fmt: skip
 """Modules and rooms that know no kind of world: no latents, no UNet, no scheduler."""
 ONE_KIND = {
     "autoencoder", "codec", "decoder", "denoiser", "encoding", "latent_world", "loss", "pipeline", "sampler",
