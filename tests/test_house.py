@@ -30,7 +30,8 @@ OPTIONAL = {
 AT_THE_TOP = {"gamengen/player/server.py": {"starlette", "uvicorn", "websockets"}}
 
 ANY_WORLD = (
-    "env", "vector_env", "metrics", "objects", "report", "rollout", "media", "world", "contract", "evaluation", "player",
+    "env", "vector_env", "metrics", "objects", "report", "rollout", "media", "world", "contract", "evaluation",
+    "player",
 )  # fmt: skip
 """Modules and rooms that know no kind of world: no latents, no UNet, no scheduler."""
 ONE_KIND = {
