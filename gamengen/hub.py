@@ -52,7 +52,7 @@ def resolve(
     revision: str | None = None,
     files: Sequence[str] | None = None,
     token: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
+    cache_dir: str | Path | None = None,
     local_files_only: bool = False,
 ) -> Path:
     """The folder (or file) of what a user names.
@@ -170,7 +170,7 @@ def open_repository(config: HubConfig, kind: Kind, fallback_name: str) -> str | 
 
 
 def push(
-    folder: str | os.PathLike[str],
+    folder: str | Path,
     repo_id: str,
     *,
     kind: Kind = "model",
@@ -214,6 +214,7 @@ def clear_errors(repo_id: str, kind: Kind, revision: str | None) -> Iterator[Non
     from huggingface_hub import constants, errors
 
     what = f"{repo_id} ({kind} on {constants.ENDPOINT}{f', revision {revision}' if revision else ''})"
+    unreachable: type[Exception] = errors.HfHubHTTPError.__bases__[0]  # of the HTTP client, whichever that is
     login = "log in with `hf auth login`, set HF_TOKEN or give --hub_token"
     try:
         yield
@@ -240,7 +241,7 @@ def clear_errors(repo_id: str, kind: Kind, revision: str | None) -> Iterator[Non
         raise ConnectionError(f"{what}: the Hub answered {status}: {_first_line(error)}") from error
     except errors.OfflineModeIsEnabled as error:
         raise ConnectionError(f"{what}: HF_HUB_OFFLINE=1 is set; unset it to reach the Hub") from error
-    except errors.HfHubHTTPError.__bases__[0] as error:  # of the HTTP client: nobody answers
+    except unreachable as error:
         raise ConnectionError(f"{what}: the Hub cannot be reached: {_first_line(error)}") from error
 
 

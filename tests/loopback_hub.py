@@ -1,7 +1,7 @@
 """A Hugging Face Hub on the loopback interface: what huggingface_hub, datasets and diffusers ask of the real one.
 
-Repositories with commits (each a whole snapshot), tags, private repositories, tokens that may read or write, small and LFS
-files, byte ranges, and the error headers from which the clients make their exceptions. Standard library only.
+Repositories with commits (each a whole snapshot), tags, private repositories, tokens that may read or write, small
+files and LFS files, byte ranges, and the error headers from which the clients make their exceptions. Standard library only.
 """
 
 from __future__ import annotations
