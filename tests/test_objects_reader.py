@@ -1,38 +1,15 @@
-"""gamengen.objects: positions read from pixels against the console's memory, also in small and spoilt pictures."""
+"""gamengen.objects.reader: positions against the console's memory, also in small and spoilt pictures."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from gamengen.objects import GAMES, Track, read_objects
+from tests.played_games import play
 
 NUM_FRAMES = 500
-FIRST = 30  # before it, the memory does not yet say where things are drawn
-
-
-def play(env_id: str, choose: Callable[[np.ndarray, np.random.Generator, int], int]) -> tuple[np.ndarray, np.ndarray]:
-    """Frames and the 128 bytes of memory at each, of episodes played by `choose(memory, random, t)`."""
-    ale_py = pytest.importorskip("ale_py", reason="the extra `record` is not installed")
-    import gymnasium
-
-    gymnasium.register_envs(ale_py)
-    env = gymnasium.make(env_id, frameskip=4, repeat_action_probability=0.0)
-    frame, _ = env.reset(seed=0)
-    random = np.random.default_rng(0)
-    frames, memories = [], []
-    for t in range(NUM_FRAMES + FIRST):
-        memory = env.unwrapped.ale.getRAM().astype(int)
-        frames.append(frame)
-        memories.append(memory)
-        frame, _, terminated, truncated, _ = env.step(choose(memory, random, t))
-        if terminated or truncated:
-            frame, _ = env.reset()
-    env.close()
-    return np.stack(frames[FIRST:]), np.stack(memories[FIRST:])
 
 
 def follow_the_ball(memory: np.ndarray, random: np.random.Generator, t: int) -> int:
@@ -53,7 +30,7 @@ def catch_the_ball(memory: np.ndarray, random: np.random.Generator, t: int) -> i
 
 @pytest.fixture(scope="module")
 def pong() -> tuple[np.ndarray, np.ndarray]:
-    return play("ALE/Pong-v5", follow_the_ball)
+    return play("ALE/Pong-v5", follow_the_ball, NUM_FRAMES)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +40,7 @@ def pong_tracks(pong: tuple[np.ndarray, np.ndarray]) -> dict[str, Track]:
 
 @pytest.fixture(scope="module")
 def breakout() -> tuple[np.ndarray, np.ndarray]:
-    return play("ALE/Breakout-v5", catch_the_ball)
+    return play("ALE/Breakout-v5", catch_the_ball, NUM_FRAMES)
 
 
 def pong_truth(memory: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -157,6 +134,25 @@ def test_a_painted_object_is_found_where_it_was_painted(env_id: str) -> None:
         track = read_objects(frame, env_id)[name]
         assert (track.y[0], track.x[0]) == pytest.approx((top + look.height / 2, left + look.width / 2))
         assert track.share[0] == pytest.approx(1)
+
+
+def test_a_doubled_object_is_counted_twice(pong: tuple[np.ndarray, np.ndarray], pong_tracks: dict[str, Track]) -> None:
+    frames, memory = pong
+    ball = pong_tracks["ball"]
+    assert (ball.copies[ball.present] == 1).all() and (ball.copies[~ball.present] == 0).all()
+    clear = np.flatnonzero(pong_truth(memory)["ball"][0] & (np.abs(ball.x - 80) > 10))[:50]
+    ghost = frames[clear].copy()
+    ghost[:, 100:104, 80:82] = (236, 236, 236)
+    assert (read_objects(ghost, "ALE/Pong-v5")["ball"].copies == 2).all()
+
+
+def test_of_several_the_uppermost_whole_one_is_meant() -> None:
+    look = GAMES["ALE/Skiing-v5"].objects["flag"]
+    frame = np.full((1, 210, 160, 3), look.background, np.uint8)
+    for top, left in ((140, 30), (90, 60), (32 - 11, 100)):  # the last leaves the picture: three rows of it are there
+        frame[:, max(32, top) : top + look.height, left : left + look.width] = look.colour
+    track = read_objects(frame, "ALE/Skiing-v5")["flag"]
+    assert (track.y[0], track.x[0]) == (90 + look.height / 2, 60 + look.width / 2)
 
 
 def test_unknown_games_and_wrong_frames_are_refused() -> None:

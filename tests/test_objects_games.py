@@ -1,0 +1,67 @@
+"""The readers of Skiing, Freeway and Boxing against the console's memory; Pong and Breakout: test_objects_reader."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gamengen.objects import GAMES, Track, read_objects
+from gamengen.objects.games import game_objects
+from tests.played_games import held_random, play
+
+NUM_FRAMES = 200
+
+
+def agree(read: np.ndarray, true: np.ndarray, resolution: float, share: float = 0.99) -> None:
+    """Within one pixel of the reader's own resolution."""
+    error = np.abs(read - true)
+    assert (error <= resolution + 1).mean() >= share, f"{np.sort(error)[-20:]}"
+    assert np.median(error) < 1.1
+
+
+def test_skiing_agrees_with_the_memory() -> None:
+    frames, memory = play("ALE/Skiing-v5", held_random(3), NUM_FRAMES)
+    tracks = read_objects(frames, "ALE/Skiing-v5")
+    skier = tracks["skier"]
+    assert skier.present.mean() >= 0.99 and (skier.copies == 1).mean() >= 0.99
+    assert np.ptp(memory[:, 25]) > 20, "the skier did not move"
+    agree(skier.x, memory[:, 25] + 5.0, game_objects("ALE/Skiing-v5").objects["skier"].resolution)
+
+
+def test_freeway_agrees_with_the_memory() -> None:
+    def mostly_up(memory: np.ndarray, random: np.random.Generator, t: int) -> int:
+        return int(random.choice([1, 1, 1, 0, 2]))
+
+    frames, memory = play("ALE/Freeway-v5", mostly_up, NUM_FRAMES)
+    tracks = read_objects(frames, "ALE/Freeway-v5")
+    own = tracks["own_chicken"]
+    assert np.ptp(memory[:, 14]) > 50, "the chicken did not move"
+    assert own.present.mean() >= 0.99
+    there = own.present
+    agree(own.y[there], 197.3 - memory[there, 14], game_objects("ALE/Freeway-v5").objects["own_chicken"].resolution)
+    for lane in range(10):
+        track, x = tracks[f"car_{lane}"], memory[:, 117 - lane] + 1.0
+        whole = (x > 20) & (x < 150)  # at the edges a car is half on each side of the picture
+        assert whole.sum() > 100 and track.present[whole].mean() >= 0.99
+        agree(track.x[whole & track.present], x[whole & track.present], 1.0)
+
+
+def test_boxing_agrees_with_the_memory() -> None:
+    frames, memory = play("ALE/Boxing-v5", held_random(18), NUM_FRAMES)
+    tracks = read_objects(frames, "ALE/Boxing-v5")
+    for name, x, y, dx, dy in (("own_boxer", 32, 34, 11.5, 61.5), ("other_boxer", 33, 35, 10.0, 60.5)):
+        track: Track = tracks[name]
+        assert np.ptp(memory[:, y]) > 10, f"{name} did not move"
+        assert track.present.mean() >= 0.99 and (track.copies == 1).mean() >= 0.99
+        agree(track.x, memory[:, x] + dx, game_objects("ALE/Boxing-v5").objects[name].resolution)
+        agree(track.y, memory[:, y] + dy, game_objects("ALE/Boxing-v5").objects[name].resolution)
+
+
+@pytest.mark.parametrize("env_id", sorted(GAMES))
+def test_every_game_names_what_its_actions_move(env_id: str) -> None:
+    assert game_objects(env_id).own in game_objects(env_id).objects
+
+
+def test_an_unknown_game_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"ALE/Tennis-v5; known: ALE/Pong-v5"):
+        game_objects("ALE/Tennis-v5")
