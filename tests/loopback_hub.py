@@ -1,7 +1,8 @@
 """A Hugging Face Hub on the loopback interface: what huggingface_hub, datasets and diffusers ask of the real one.
 
 Repositories with commits (each a whole snapshot), tags, private repositories, tokens that may read or write, small
-files and LFS files, byte ranges, and the error headers from which the clients make their exceptions. Standard library only.
+files and LFS files, byte ranges, and the error headers from which the clients make their exceptions. Only the standard
+library.
 """
 
 from __future__ import annotations
