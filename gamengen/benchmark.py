@@ -56,7 +56,7 @@ def encoding_speed(codec: AutoencoderCodec, dataset: str | Path, num_frames: int
 
 def play_speed(world: LatentWorld, steps: Sequence[int] = (1, 2, 4)) -> dict[str, Timing]:
     """One UNet forward, one decode, and the whole frame at each number of steps, all worlds together."""
-    context, actions = world._context, world._actions
+    context, actions = world._context.window, world._actions.to(world.device)
     noise = play_noise([0] * world.num_worlds, [0] * world.num_worlds)
     latent = noise.normal("target", world.contract.codec.array_shape).to(world.device, world.dtype)
     result = {

@@ -36,7 +36,8 @@ def to_frames(values: Tensor) -> Tensor:
         uint8 (..., H, W, 3), contiguous, on the device of `values`.
     """
     pixels = values.float().add(1.0).mul(127.5).clamp(0.0, 255.0).round().to(torch.uint8)
-    return pixels.movedim(-3, -1).contiguous()
+    # Counted from the front: the ONNX exporter takes no negative axes here.
+    return pixels.movedim(values.ndim - 3, values.ndim - 1).contiguous()
 
 
 def padding_to_multiple(height: int, width: int, multiple: int) -> Padding:

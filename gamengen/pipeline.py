@@ -23,6 +23,7 @@ from gamengen.autoencoder import AutoencoderCodec, align_weights, portable_confi
 from gamengen.contract import WorldContract, to_dict, world_from_dict
 from gamengen.denoiser import Denoiser, check_unet
 from gamengen.durable import publish_folder, read_json, write_json
+from gamengen.frames import to_frames
 from gamengen.noise import NUM_NOISE_BUCKETS, add_context_noise, noise_bucket
 from gamengen.sampler import sample, stacked_denoise
 from gamengen.scene import Scene, read_scene, write_scene
@@ -138,6 +139,11 @@ class GameNGenPipeline(DiffusionPipeline):
         """Normalised latents (N, C, h, w) -> uint8 frames (N, H, W, 3)."""
         mean, std = self.statistics(latents.device)
         return self.codec.decode(latents * std + mean)
+
+    def decode_tensors(self, latents: Tensor) -> Tensor:
+        """`decode_latents` of one batch with nothing but tensors' arithmetic, for those who compile or export it."""
+        mean, std = self.statistics(latents.device)
+        return to_frames(self.codec.decode_float(latents * std + mean))
 
     def statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """The contract's mean and standard deviation of raw latents, (C, 1, 1) each; made once a device."""
