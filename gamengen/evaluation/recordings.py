@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from gamengen.durable import read_json
 from gamengen.episodes import (
+    NO_SEED,
     STREAM_FOLDER,
     Episode,
     EpisodeInfo,
@@ -87,9 +88,10 @@ class Recordings:
         end = min(place.frame + horizon, self.lengths[place.episode])
         piece, before = self._read(place.episode, first, end)
         now = place.frame - first
+        replay = Replay(piece.seed, np.concatenate([before, piece.actions[:now]]), piece.noop_starts)
         start = StartState(
             frames=piece.frames[: now + 1], actions=piece.actions[:now],
-            replay=Replay(piece.seed, np.concatenate([before, piece.actions[:now]]), piece.noop_starts),
+            replay=None if piece.seed == NO_SEED else replay,
             future_actions=piece.actions[now:], name=f"episode {place.episode} frame {place.frame:06d}",
         )  # fmt: skip
         return Excerpt(
