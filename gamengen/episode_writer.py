@@ -139,7 +139,7 @@ class EpisodeWriter:
         self._index["episodes"] += [info for info, _ in self._waiting]
         write_json(self.folder / STREAM_FOLDER / f"{self.stream_id}.json", self._index)
         self._waiting = []
-        _write_card(self.folder, self.game)
+        write_card(self.folder, self.game)
 
     def _write_file(self, name: str, split: str, episodes: list[tuple[dict[str, Any], list[dict[str, Any]]]]) -> None:
         rows: list[dict[str, Any]] = []
@@ -205,7 +205,7 @@ def dataset_lock(folder: str | Path, name: str = _LOCK_FILE, *, wait: bool = Tru
         yield
 
 
-def _write_card(folder: Path, game: GameContract) -> None:
+def write_card(folder: Path, game: GameContract) -> None:
     """README.md names the splits that have a file: a pattern without a file would stop `load_dataset`."""
     splits = [split for split in SPLITS if any((folder / DATA_FOLDER).glob(f"{split}-*.parquet"))]
     data_files = "".join(f"  - split: {split}\n    path: {DATA_FOLDER}/{split}-*.parquet\n" for split in splits)

@@ -33,6 +33,8 @@ SPLITS = ("train", "validation", "test")
 DATA_FOLDER = "data"
 STREAM_FOLDER = "streams"
 CONTRACT_KEY = b"gamengen_contract"
+NO_SEED = -1
+"""The seed of an episode that no emulator can replay, such as an imported one."""
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 ROW_FIELDS = (
     pa.field("episode_id", pa.string()),
@@ -69,7 +71,7 @@ class Episode:
     stream_id: str
     index_in_stream: int
     seed: int
-    """What the emulator was seeded with; with `noop_starts` and the actions it replays to any frame."""
+    """What the emulator was seeded with; with `noop_starts` and the actions it replays to any frame. Or NO_SEED."""
     noop_starts: int
     split: str
     agent: str

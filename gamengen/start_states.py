@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from gamengen.contract import GameContract
 from gamengen.durable import write_file
-from gamengen.episodes import Episode, episode_from_rows, read_table, row_schema
+from gamengen.episodes import NO_SEED, Episode, episode_from_rows, read_table, row_schema
 from gamengen.frame_png import FrameEncoder
 from gamengen.noise import key_of
 from gamengen.world import Replay, StartState
@@ -23,7 +23,6 @@ _EXTRA_FIELDS = (
     pa.field("future_actions", pa.list_(pa.int32())),
 )
 """Both in the last row of a state: what was done before it since the episode began, and what was done next."""
-_NO_SEED = -1
 
 
 def start_states(
@@ -65,9 +64,10 @@ def start_states(
 def state_at(episode: Episode, frame: int, context_length: int, horizon: int) -> StartState:
     """The state of an episode at `frames[frame]`, with up to `context_length` frames and `horizon` future actions."""
     first = max(0, frame - context_length + 1)
+    replay = Replay(episode.seed, episode.actions[:frame].copy(), episode.noop_starts)
     return StartState(
         frames=episode.frames[first : frame + 1].copy(), actions=episode.actions[first:frame].copy(),
-        replay=Replay(episode.seed, episode.actions[:frame].copy(), episode.noop_starts),
+        replay=None if episode.seed == NO_SEED else replay,
         future_actions=episode.actions[frame : frame + horizon].copy(),
         name=f"episode {episode.episode_id} frame {frame:06d}",
     )  # fmt: skip
@@ -96,7 +96,7 @@ def write_start_states(path: str | Path, states: Sequence[StartState], game: Gam
                 "episode_id": state.name, "step": step, "image": {"bytes": encoder.encode(frame), "path": None},
                 "action": None if last else int(state.actions[step]), "reward": None, "terminated": False,
                 "truncated": last, "stream_id": "start_states", "index_in_stream": number, "agent": "",
-                "seed": _NO_SEED if state.replay is None else state.replay.seed,
+                "seed": NO_SEED if state.replay is None else state.replay.seed,
                 "noop_starts": 0 if state.replay is None else state.replay.noop_starts,
                 "replay_actions": state.replay.actions.tolist() if last and state.replay is not None else None,
                 "future_actions": state.future_actions.tolist() if last and state.future_actions is not None else None,
@@ -126,7 +126,7 @@ def read_start_states(path: str | Path) -> list[StartState]:
         rows = table.slice(start, end - start).drop_columns(extra)
         episode = episode_from_rows(rows, split="", where=f"{path}, rows {start} to {end - 1}")
         actions = np.array(before[end - 1] or [], np.int64)
-        replay = None if episode.seed == _NO_SEED else Replay(episode.seed, actions, episode.noop_starts)
+        replay = None if episode.seed == NO_SEED else Replay(episode.seed, actions, episode.noop_starts)
         future = None if after[end - 1] is None else np.array(after[end - 1], np.int64)
         states.append(StartState(episode.frames, episode.actions, replay, future, episode.episode_id))
     return states
