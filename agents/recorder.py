@@ -15,7 +15,8 @@ from agents.observation import FrameStack
 from agents.policies import DecisionContext, Policy
 from agents.stream import GameStream, StreamSettings
 from gamengen.contract import GameContract, to_dict
-from gamengen.episode_writer import ROWS_PER_FILE, EpisodeWriter, dataset_lock, open_dataset
+from gamengen.durable import folder_lock
+from gamengen.episode_writer import ROWS_PER_FILE, EpisodeWriter, open_dataset
 from gamengen.splits import spread_choice
 
 
@@ -103,7 +104,7 @@ class Recorder:
         lock = f".{self.writer_id}-{self.settings.shard_id:03d}.lock"
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(dataset_lock(self.folder, lock, wait=False))
+                stack.enter_context(folder_lock(self.folder, lock, wait=False))
             except BlockingIOError as error:
                 raise ValueError(
                     f"another process records shard {self.settings.shard_id} of this recording into {self.folder}; "

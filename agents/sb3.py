@@ -19,8 +19,8 @@ from agents.agent_env import AgentEnv, decision_frames
 from agents.sb3_policy import CARD
 from agents.stream import GameStream, StreamSettings
 from gamengen.contract import GameContract, to_dict
-from gamengen.durable import write_bytes
-from gamengen.episode_writer import EpisodeWriter, dataset_lock, open_dataset
+from gamengen.durable import folder_lock, write_bytes
+from gamengen.episode_writer import EpisodeWriter, open_dataset
 
 TAP_ROWS_PER_FILE = 512
 """Training cannot be repeated bit for bit, so its episodes go to disk sooner than a recorder's."""
@@ -187,7 +187,7 @@ def _open_streams(
     if record_dir is not None:
         open_dataset(record_dir, game)
         try:
-            stack.enter_context(dataset_lock(record_dir, f".{config.writer_id}.lock", wait=False))
+            stack.enter_context(folder_lock(record_dir, f".{config.writer_id}.lock", wait=False))
         except BlockingIOError as error:
             raise ValueError(f"another process records this agent into {record_dir}; give another --seed") from error
         writers = [EpisodeWriter(record_dir, game, name, rows_per_file=TAP_ROWS_PER_FILE) for name in names]

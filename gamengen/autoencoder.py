@@ -23,6 +23,7 @@ from torch import Tensor
 from gamengen.contract import CodecContract, GameContract, check_compatible, codec_from_dict, to_dict
 from gamengen.durable import publish_folder, read_json, write_json
 from gamengen.frames import Padding, check_size, crop, pad, padding_to_multiple, to_float, to_frames
+from gamengen.manifest import verify_if_listed, write_manifest
 
 CODEC_FILE = "codec.json"
 LATENT_MULTIPLE = 4
@@ -57,13 +58,9 @@ def load_vae(path_or_id: str | os.PathLike[str], revision: str | None = None, va
         raise ValueError(f"{where}: expected an AutoencoderKL or AutoencoderTiny, got {config.get('_class_name')!r}")
     try:
         vae = kind.from_pretrained(
-            where,
-            subfolder=subfolder,
-            revision=revision,
-            variant=variant,
-            torch_dtype=torch.float32,
+            where, subfolder=subfolder, revision=revision, variant=variant, torch_dtype=torch.float32,
             low_cpu_mem_usage=False,
-        )
+        )  # fmt: skip
     except (SafetensorError, RuntimeError, OSError) as error:
         raise ValueError(f"{where}: the weights are damaged, missing or do not fit config.json: {error}") from error
     align_weights(vae)
@@ -200,15 +197,15 @@ def save_codec(codec: AutoencoderCodec, folder: str | os.PathLike[str], *, repla
     unfinished = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
     codec.vae.save_pretrained(unfinished)
-    config = read_json(unfinished / "config.json")
-    dropped = {"_name_or_path"} | ({"block_out_channels"} if isinstance(codec.vae, AutoencoderTiny) else set())
-    write_json(unfinished / "config.json", {k: v for k, v in config.items() if k not in dropped})
+    write_json(unfinished / "config.json", portable_config(read_json(unfinished / "config.json")))
     write_json(unfinished / CODEC_FILE, to_dict(codec.contract))
+    write_manifest(unfinished)
     if replace:
         publish_folder(unfinished, folder)
         return
     folder.mkdir(parents=True, exist_ok=True)
-    for file in sorted(unfinished.iterdir(), key=lambda path: path.name == CODEC_FILE):  # codec.json last
+    # codec.json last; after a kill in between the manifest refuses what is there until the next save.
+    for file in sorted(unfinished.iterdir(), key=lambda path: path.name == CODEC_FILE):
         os.replace(file, folder / file.name)
     unfinished.rmdir()
 
@@ -223,12 +220,13 @@ def load_autoencoder_codec(folder: str | os.PathLike[str]) -> AutoencoderCodec:
     """The codec that `save_codec` wrote.
 
     Raises:
-        FileNotFoundError: no codec there.
+        FileNotFoundError: no codec there. DamagedFile: its files are not those that were written.
         ContractMismatch: the weights are not those that `codec.json` was written for.
     """
     file = Path(folder) / CODEC_FILE
     if not file.is_file():
         raise FileNotFoundError(f"{file} does not exist: expected a folder that scripts/train_vae.py wrote")
+    verify_if_listed(file.parent)
     contract = codec_from_dict(read_json(file))
     codec = AutoencoderCodec(load_vae(folder), contract.game, contract.patch_size, contract.padding)
     check_compatible(contract, codec.contract, file, f"the weights in {folder}")

@@ -8,20 +8,19 @@ whose manifest verifies.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from gamengen.durable import publish_folder, read_json, sha256_file, write_json
+from safetensors import SafetensorError
 
-MANIFEST_FILE = "manifest.json"
+from gamengen.durable import DamagedFile, publish_folder
+from gamengen.manifest import verify_manifest, write_manifest
+
 _NAME = re.compile(r"checkpoint-(\d+)")
 logger = logging.getLogger(__name__)
-
-
-class DamagedCheckpoint(ValueError):
-    """A checkpoint's files are not the ones that its manifest names."""
 
 
 def publish_checkpoint(
@@ -40,30 +39,46 @@ def publish_checkpoint(
         total_limit: checkpoints to keep, at least 1; None keeps all. Older ones go after the new one is in place.
     Returns:
         The final folder.
+    Raises:
+        OSError: on the main process, when the disk is full or fails; the checkpoints that were there are whole.
     """
     final = root / f"checkpoint-{step}"
     unfinished = final.with_name(final.name + ".tmp")
     if is_main_process:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
-        write(unfinished)
-        write_manifest(unfinished)
-        publish_folder(unfinished, final)
+        try:
+            write(unfinished)
+            write_manifest(unfinished)
+            publish_folder(unfinished, final)
+        except (OSError, RuntimeError, SafetensorError) as error:  # what Python, torch and safetensors raise
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise OSError(
+                f"could not write {final}: {error}; the checkpoints before it are whole. Free some space and give the "
+                "same command again"
+            ) from error
     barrier()
     if is_main_process:
-        _prune(root, step, total_limit)
+        prune_checkpoints(root, step, total_limit)
     return final
 
 
-def _prune(root: Path, step: int, total_limit: int | None) -> None:
-    """Make the checkpoint of `step`, just published, the newest of at most `total_limit`."""
+def prune_checkpoints(root: Path, step: int, total_limit: int | None, *, keep_later: bool = False) -> None:
+    """Make the checkpoint of `step` the newest of at most `total_limit`, and clear away what a kill has left.
+
+    Args:
+        keep_later: spare those of later steps, as long as nothing has been published after `step`.
+    """
     published = list_checkpoints(root)
     # A later one is damaged or of a branch that was left: this run came from an older one, or from the start.
     # It would be taken for the newest, and would push this one out.
     later = [path for path in published if step_of(path) > step]
     kept = published[: len(published) - len(later)]
     older = [] if total_limit is None else kept[: -max(1, total_limit)]
-    for path in [*older, *later, *root.glob("checkpoint-*.tmp"), *root.glob("checkpoint-*.replaced")]:
+    for path in [*older, *([] if keep_later else later)]:
+        # First another name: a kill on the way leaves no part of a checkpoint under the name of a whole one.
+        os.rename(path, path.with_name(path.name + ".removed.tmp"))
+    for path in [*root.glob("checkpoint-*.tmp"), *root.glob("checkpoint-*.replaced")]:
         shutil.rmtree(path)
 
 
@@ -74,13 +89,26 @@ def list_checkpoints(root: Path) -> list[Path]:
 
 
 def newest_checkpoint(root: Path) -> Path | None:
-    """The newest checkpoint whose manifest verifies; a damaged one is named in a warning and passed over."""
+    """The newest checkpoint whose manifest verifies, None where there is no checkpoint at all.
+
+    A damaged one is named in a warning and passed over.
+
+    Raises:
+        DamagedFile: there are checkpoints and all are damaged: to begin again at step 0 is for the user to decide.
+    """
+    damaged: list[DamagedFile] = []
     for path in reversed(list_checkpoints(root)):
         try:
             verify_manifest(path)
             return path
-        except DamagedCheckpoint as error:
+        except DamagedFile as error:
             logger.warning("%s; falling back to the checkpoint before it", error)
+            damaged.append(error)
+    if damaged:
+        raise DamagedFile(
+            f"every checkpoint in {root} is damaged, the newest: {damaged[0]}. Restore one from a copy, or start over "
+            "with --resume_from_checkpoint none"
+        )
     return None
 
 
@@ -90,36 +118,3 @@ def step_of(checkpoint: Path) -> int:
     if match is None:
         raise ValueError(f"{checkpoint}: expected a folder named checkpoint-<step>")
     return int(match[1])
-
-
-def write_manifest(folder: Path) -> None:
-    """Write the sizes and sha256 of all files below `folder`, last of all."""
-    files = {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST_FILE
-    }
-    write_json(folder / MANIFEST_FILE, {"files": files})
-
-
-def verify_manifest(folder: Path) -> None:
-    """Compare every file with the manifest.
-
-    Raises:
-        DamagedCheckpoint: names the first file that is missing, of another size, or of another content.
-    """
-    path = folder / MANIFEST_FILE
-    if not path.is_file():
-        raise DamagedCheckpoint(f"{folder} has no {MANIFEST_FILE}: it was not completely written")
-    try:
-        files = read_json(path)["files"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DamagedCheckpoint(f"{path} is damaged: {error}") from error
-    for name, expected in files.items():
-        file = folder / name
-        if not file.is_file():
-            raise DamagedCheckpoint(f"{file} is missing")
-        if file.stat().st_size != expected["bytes"]:
-            raise DamagedCheckpoint(f"{file} has {file.stat().st_size} bytes, expected {expected['bytes']}")
-        if sha256_file(file) != expected["sha256"]:
-            raise DamagedCheckpoint(f"{file} was changed or damaged: its sha256 is not the one in {path}")

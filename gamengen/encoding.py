@@ -23,9 +23,9 @@ from gamengen.array_statistics import channel_statistics, median_array
 from gamengen.autoencoder import AutoencoderCodec, save_codec
 from gamengen.codec import Codec
 from gamengen.contract import CodecContract, check_compatible, codec_from_dict, read_game_contract, to_dict
-from gamengen.durable import read_json, sha256_file, write_json
-from gamengen.episode_writer import dataset_lock
+from gamengen.durable import folder_lock, json_bytes, read_sealed_json, sha256_file, write_bytes, write_sealed_json
 from gamengen.episodes import SPLITS, Episode, EpisodeInfo, dataset_fingerprint, list_episodes, read_episodes
+from gamengen.manifest import write_manifest
 from gamengen.shards import (
     INDEX_FILE,
     INDEX_VERSION,
@@ -34,6 +34,7 @@ from gamengen.shards import (
     STATISTICS_FILE,
     VAE_FOLDER,
     open_shard,
+    read_index,
     verify_shard,
     write_tensors,
 )
@@ -142,7 +143,7 @@ def encode_dataset(
     plan = plan_shards(dataset, array_bytes(codec.contract), shard_rows)
     _check_output(output_dir, codec.contract, codec_from, data)
     part = output_dir / PARTS_FOLDER / f"{shard_id:05d}-of-{num_shards:05d}.json"
-    done = {entry["file"]: entry for entry in read_json(part)["shards"]} if part.is_file() else {}
+    done = {entry["file"]: entry for entry in _read_part(part)["shards"]} if part.is_file() else {}
     header = {"contract": to_dict(codec.contract), "dataset_fingerprint": data}
     started, frames = time.perf_counter(), 0
     mine = plan[shard_id::num_shards]
@@ -156,7 +157,7 @@ def encode_dataset(
             else:
                 bar.update(shard.rows)
             finished.append(entry)
-            write_json(part, {**header, "shards": finished})
+            write_sealed_json(part, {**header, "shards": finished})
     found = _finished_shards(output_dir)
     return EncodingResult(
         frames, time.perf_counter() - started, len(finished), sum(entry["bytes"] for entry in finished),
@@ -165,14 +166,9 @@ def encode_dataset(
 
 
 def finalise(
-    dataset: str | Path,
-    codec: Codec,
-    output_dir: str | Path,
-    *,
-    shard_rows: int | None = None,
-    starts: StartStateConfig | None = None,
-    seed: int = 0,
-) -> CodecContract:
+    dataset: str | Path, codec: Codec, output_dir: str | Path, *, shard_rows: int | None = None,
+    starts: StartStateConfig | None = None, seed: int = 0,
+) -> CodecContract:  # fmt: skip
     """Verify all shards, compute the statistics, add codec and start states, and write the index last.
 
     Returns:
@@ -193,18 +189,14 @@ def finalise(
     for entry in entries:
         verify_shard(output_dir, entry)
     # Two processes may both find themselves the last one.
-    with dataset_lock(output_dir / PARTS_FOLDER):
+    with folder_lock(output_dir / PARTS_FOLDER):
         return _write_rest(dataset, codec, output_dir, entries, starts or StartStateConfig(), seed)
 
 
 def _write_rest(
-    dataset: str | Path,
-    codec: Codec,
-    output_dir: Path,
-    entries: list[dict[str, Any]],
-    starts: StartStateConfig,
+    dataset: str | Path, codec: Codec, output_dir: Path, entries: list[dict[str, Any]], starts: StartStateConfig,
     seed: int,
-) -> CodecContract:
+) -> CodecContract:  # fmt: skip
     arrays = [open_shard(output_dir, e, codec.contract)["arrays"] for e in entries if e["split"] == "train"]
     mean, std = channel_statistics(arrays)
     write_tensors(output_dir / STATISTICS_FILE, {"mean": mean, "std": std, "median": median_array(arrays)})
@@ -213,10 +205,13 @@ def _write_rest(
     chosen = _choose_start_states(dataset, codec.contract, starts, seed)
     write_start_states(output_dir / START_STATES_FILE, chosen, codec.contract.game)
     contract = {**to_dict(codec.contract), "mean": mean.tolist(), "std": std.tolist()}
-    write_json(output_dir / INDEX_FILE, {
+    index = json_bytes({
         "version": INDEX_VERSION, "contract": contract, "dataset_fingerprint": dataset_fingerprint(dataset),
         "finalised": True, "shards": entries,
     })  # fmt: skip
+    # The index last, since it makes the folder a finished one; the shards' checksums stand in it.
+    write_manifest(output_dir, (STATISTICS_FILE, START_STATES_FILE), to_come={INDEX_FILE: index})
+    write_bytes(output_dir / INDEX_FILE, index)
     return codec_from_dict(contract)
 
 
@@ -256,10 +251,10 @@ def _episode_columns(episode: Episode, codec: Codec) -> dict[str, Tensor]:
 
 def _check_output(output_dir: Path, contract: CodecContract, codec_from: str | Path, data: str) -> None:
     """Refuse a folder that was begun with another codec or from other data."""
-    for path in [*_part_files(output_dir), output_dir / INDEX_FILE]:
-        if not path.is_file():
-            continue
-        there: Mapping[str, Any] = read_json(path)
+    begun = {path: _read_part(path) for path in _part_files(output_dir)}
+    if (output_dir / INDEX_FILE).is_file():
+        begun[output_dir / INDEX_FILE] = read_index(output_dir)
+    for path, there in begun.items():
         check_compatible(contract, codec_from_dict(there["contract"]), codec_from, path)
         if there["dataset_fingerprint"] != data:
             raise ValueError(
@@ -281,8 +276,12 @@ def _part_files(output_dir: Path) -> Iterator[Path]:
     return iter(sorted((output_dir / PARTS_FOLDER).glob("*-of-*.json")))
 
 
+def _read_part(path: Path) -> dict[str, Any]:
+    return read_sealed_json(path, unsealed=("contract", "dataset_fingerprint", "shards"))
+
+
 def _finished_shards(output_dir: Path) -> dict[str, dict[str, Any]]:
-    return {entry["file"]: entry for path in _part_files(output_dir) for entry in read_json(path)["shards"]}
+    return {entry["file"]: entry for path in _part_files(output_dir) for entry in _read_part(path)["shards"]}
 
 
 def _choose_start_states(

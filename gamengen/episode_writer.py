@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
-from collections.abc import Iterator
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from gamengen.contract import (
     read_game_contract,
     write_contract,
 )
-from gamengen.durable import write_bytes, write_json
+from gamengen.durable import TEMPORARY_SUFFIX, folder_lock, write_bytes, write_sealed_json
 from gamengen.episodes import DATA_FOLDER, SPLITS, STREAM_FOLDER, Episode, read_stream, row_schema
 from gamengen.frame_png import FrameEncoder
 from gamengen.frames import check_size
@@ -29,7 +28,6 @@ from gamengen.frames import check_size
 ROWS_PER_FILE = 2048
 """A file is written when its complete episodes hold this many rows; so a kill loses less than that and one episode."""
 _ROWS_PER_GROUP = 512
-_LOCK_FILE = ".lock"
 
 
 class EpisodeWriter:
@@ -58,6 +56,7 @@ class EpisodeWriter:
         self._encoder = FrameEncoder()
         fresh: dict[str, Any] = {"version": 1, "stream_id": stream_id, "files": [], "episodes": []}
         self._index: dict[str, Any] = read_stream(folder, stream_id) or fresh
+        self._remove_leftovers()
         self._num_steps: int = sum(info["num_frames"] - 1 for info in self._index["episodes"])
         self._waiting: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []  # complete episodes: (info, rows)
         self._rows: list[dict[str, Any]] = []
@@ -132,16 +131,21 @@ class EpisodeWriter:
         if not self._waiting:
             return
         first = self._waiting[0][0]["index_in_stream"]
+        index = {**self._index, "files": list(self._index["files"])}  # ours changes when all is on the disk
         for split in SPLITS:
             chosen = [(info, rows) for info, rows in self._waiting if info["split"] == split]
             if chosen:
-                self._write_file(f"{DATA_FOLDER}/{split}-{self.stream_id}-{first:06d}.parquet", split, chosen)
-        self._index["episodes"] += [info for info, _ in self._waiting]
-        write_json(self.folder / STREAM_FOLDER / f"{self.stream_id}.json", self._index)
-        self._waiting = []
+                name = f"{DATA_FOLDER}/{split}-{self.stream_id}-{first:06d}.parquet"
+                index["files"].append(self._write_file(name, split, chosen))
+        index["episodes"] = [*self._index["episodes"], *(info for info, _ in self._waiting)]
+        write_sealed_json(self.folder / STREAM_FOLDER / f"{self.stream_id}.json", index)
+        self._index, self._waiting = index, []
         write_card(self.folder, self.game)
 
-    def _write_file(self, name: str, split: str, episodes: list[tuple[dict[str, Any], list[dict[str, Any]]]]) -> None:
+    def _write_file(
+        self, name: str, split: str, episodes: list[tuple[dict[str, Any], list[dict[str, Any]]]]
+    ) -> dict[str, Any]:
+        """The file's entry in the index."""
         rows: list[dict[str, Any]] = []
         for info, episode_rows in episodes:
             info |= {"file": name, "first_row": len(rows)}
@@ -154,7 +158,18 @@ class EpisodeWriter:
         data = buffer.getvalue()
         write_bytes(self.folder / name, data)
         entry = {"file": name, "split": split, "rows": len(rows), "bytes": len(data)}
-        self._index["files"].append(entry | {"sha256": hashlib.sha256(data).hexdigest()})
+        return entry | {"sha256": hashlib.sha256(data).hexdigest()}
+
+    def _remove_leftovers(self) -> None:
+        """Files of a kill between a data file and its index: `datasets.load_dataset` would read them."""
+        known = {Path(entry["file"]).name for entry in self._index["files"]}
+        ours = re.compile(rf"({'|'.join(SPLITS)})-{re.escape(self.stream_id)}-\d{{6}}\.parquet(\.tmp)?")
+        for path in (self.folder / DATA_FOLDER).iterdir():
+            if ours.fullmatch(path.name) and path.name not in known:
+                path.unlink()
+        (self.folder / STREAM_FOLDER / f"{self.stream_id}.json{TEMPORARY_SUFFIX}").unlink(missing_ok=True)
+        if known:
+            write_card(self.folder, self.game)  # the kill may have come just before
 
     def _add_row(self, frame: np.ndarray, lives: int | None, ram: np.ndarray | None) -> None:
         where = f"{self.stream_id}, frame {len(self._rows)}"
@@ -178,7 +193,8 @@ def open_dataset(folder: str | Path, game: GameContract) -> None:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with dataset_lock(folder):
+    with folder_lock(folder):
+        (folder / f"{CONTRACT_FILE}{TEMPORARY_SUFFIX}").unlink(missing_ok=True)
         if (folder / CONTRACT_FILE).is_file():
             check_compatible(game, read_game_contract(folder), "this recording", folder / CONTRACT_FILE)
         else:
@@ -189,20 +205,6 @@ def open_dataset(folder: str | Path, game: GameContract) -> None:
             write_contract(folder, game)
         (folder / DATA_FOLDER).mkdir(exist_ok=True)
         (folder / STREAM_FOLDER).mkdir(exist_ok=True)
-
-
-@contextlib.contextmanager
-def dataset_lock(folder: str | Path, name: str = _LOCK_FILE, *, wait: bool = True) -> Iterator[None]:
-    """Hold a dataset's lock while its shared files change; the system frees it when the process dies.
-
-    Raises:
-        BlockingIOError: another process holds it and `wait` is false.
-    """
-    import fcntl  # here: readers of a dataset need none, on systems without it either
-
-    with open(Path(folder) / name, "a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield
 
 
 def write_card(folder: Path, game: GameContract) -> None:
@@ -216,7 +218,8 @@ def write_card(folder: Path, game: GameContract) -> None:
         max_pool=game.max_pool, noop_start_max=game.noop_start_max, action_set=game.action_set, actions=actions,
     ).encode()  # fmt: skip
     path = folder / "README.md"
-    with dataset_lock(folder):
+    with folder_lock(folder):
+        path.with_name(path.name + TEMPORARY_SUFFIX).unlink(missing_ok=True)
         if not path.is_file() or path.read_bytes() != card:
             write_bytes(path, card)
 

@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gamengen.contract import ContractMismatch, GameContract, read_game_contract, to_dict
-from gamengen.durable import read_json
+from gamengen.durable import DamagedFile, read_sealed_json
 from gamengen.frame_png import decode_png
 
 SPLITS = ("train", "validation", "test")
@@ -35,6 +35,7 @@ STREAM_FOLDER = "streams"
 CONTRACT_KEY = b"gamengen_contract"
 NO_SEED = -1
 """The seed of an episode that no emulator can replay, such as an imported one."""
+_STREAM_KEYS = ("version", "stream_id", "files", "episodes")
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 ROW_FIELDS = (
     pa.field("episode_id", pa.string()),
@@ -182,13 +183,13 @@ def read_verified(path: Path, entry: dict[str, Any]) -> bytes:
     """
     advice = "restore it from a copy, or delete the stream's json beside it and record again"
     if not path.is_file():
-        raise ValueError(f"{path} is missing: the index lists it with {entry['bytes']} bytes; {advice}")
+        raise DamagedFile(f"{path} is missing: the index lists it with {entry['bytes']} bytes; {advice}")
     data = path.read_bytes()
     if len(data) != entry["bytes"]:
-        raise ValueError(f"{path} is damaged: expected {entry['bytes']} bytes, got {len(data)}; {advice}")
+        raise DamagedFile(f"{path} is damaged: expected {entry['bytes']} bytes, got {len(data)}; {advice}")
     found = hashlib.sha256(data).hexdigest()
     if found != entry["sha256"]:
-        raise ValueError(f"{path} is damaged: expected sha256 {entry['sha256']}, got {found}; {advice}")
+        raise DamagedFile(f"{path} is damaged: expected sha256 {entry['sha256']}, got {found}; {advice}")
     return data
 
 
@@ -229,13 +230,13 @@ def episode_from_rows(rows: pa.Table, split: str, where: str) -> Episode:
 def read_stream(folder: str | Path, stream_id: str) -> dict[str, Any] | None:
     """A stream's index, None before its first file."""
     path = Path(folder) / STREAM_FOLDER / f"{stream_id}.json"
-    return read_json(path) if path.is_file() else None
+    return read_sealed_json(path, unsealed=_STREAM_KEYS) if path.is_file() else None
 
 
 def _streams(folder: str | Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     for path in sorted((Path(folder) / STREAM_FOLDER).glob("*.json")):
-        stream = read_json(path)
-        if not isinstance(stream, dict) or not {"files", "episodes"} <= set(stream):
+        stream = read_sealed_json(path, unsealed=_STREAM_KEYS)
+        if not {"files", "episodes"} <= set(stream):
             raise ValueError(f"{path} is damaged: expected the index of a stream; restore it or record again")
         yield path, stream
 

@@ -65,8 +65,8 @@ class LossConfig:
 class LatentDiffusionLoss:
     """`loss_fn` for `training.train`.
 
-    A batch holds raw latents: context (B, L + k, C, h, w), targets (B, C, h, w), and actions int64 (B, L + k), where k
-    is `self_rollout_steps`.
+    A batch is `windows.WindowBatch.tensors()`, raw latents: context (B, L + k, C, h, w), targets (B, C, h, w), and
+    actions int64 and border bool (B, L + k), where k is `self_rollout_steps`.
 
     Args:
         scene: median and deviation of the training split's normalised latents.
@@ -117,7 +117,7 @@ class LatentDiffusionLoss:
         frames = self.normalise(batch["context"])
         actions, target = batch["actions"], self.normalise(batch["targets"])
         length = self.contract.context_length
-        context = self.self_rollout(denoiser, frames, actions, noise)
+        context = self.self_rollout(denoiser, frames, actions, batch["border"], noise)
         weights = self.cell_weights(target, frames[:, -1])
         context, bucket = self.corrupt(context, noise)
         error, terminal = self.denoising_error(denoiser, context, actions[:, -length:], bucket, target, noise)
@@ -125,25 +125,32 @@ class LatentDiffusionLoss:
         mse = error.detach().mean((1, 2, 3))
         return LossOutput(per_sample, {"mse": mse, "mse_last_step": mse.where(terminal, torch.nan)})
 
-    def self_rollout(self, denoiser: Denoiser, frames: Tensor, actions: Tensor, noise: Noise) -> Tensor:
+    def self_rollout(self, denoiser: Denoiser, frames: Tensor, actions: Tensor, border: Tensor, noise: Noise) -> Tensor:
         """The context (B, L, C, h, w), with its newest k frames predicted by the model itself in some samples.
+
+        The first frame of an episode and its copies at the border stay: play never predicts them.
 
         Source: DIAMOND (arXiv 2405.12399) trains on its own predictions as context; here 1-step and detached.
         """
         k, length = self.config.self_rollout_steps, self.contract.context_length
         if k == 0 or self.config.self_rollout_share == 0:
             return frames[:, -length:]
-        # Only the chosen samples are predicted: the others would be thrown away.
-        chosen = (noise.uniform("self_rollout") < self.config.self_rollout_share).nonzero().flatten()
+        wanted = noise.uniform("self_rollout") < self.config.self_rollout_share
         frames = frames.clone()
-        bucket = torch.zeros(len(chosen), dtype=torch.int64, device=frames.device)
         with torch.no_grad():
-            for step in range(k if len(chosen) else 0):
+            for step in range(k):
                 newest = length + step  # row of the frame that is predicted
+                replaced = wanted & ~border[:, newest - 1]  # after a copy of the first frame comes the first itself
+                # Only those are predicted: the others would be thrown away. One at least, on every rank: where ranks
+                # share the weights (FSDP), all of them must call the network equally often.
+                chosen = replaced.nonzero().flatten() if bool(replaced.any()) else torch.zeros_like(actions[0, :1])
+                bucket = torch.zeros_like(chosen)
                 start = noise.normal(f"self_rollout_{step}", frames.shape[2:])[chosen]
-                frames[chosen, newest] = self.predict_clean(
+                predicted = self.predict_clean(
                     denoiser, frames[chosen, step:newest], actions[chosen, step:newest], bucket, start
                 )
+                kept = replaced[chosen].view(-1, 1, 1, 1)
+                frames[chosen, newest] = torch.where(kept, predicted, frames[chosen, newest])
         return frames[:, -length:]
 
     def predict_clean(

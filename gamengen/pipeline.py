@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 from collections.abc import Sequence
@@ -20,16 +21,20 @@ from diffusers import (
 from torch import Tensor
 
 from gamengen.autoencoder import AutoencoderCodec, align_weights, portable_config
+from gamengen.cards import UNNAMED, WorldFacts, read_world_facts, write_world_card
 from gamengen.contract import WorldContract, to_dict, world_from_dict
 from gamengen.denoiser import Denoiser, check_unet
 from gamengen.durable import publish_folder, read_json, write_json
 from gamengen.frames import to_frames
+from gamengen.hub import resolve
+from gamengen.manifest import verify_if_listed, write_manifest
 from gamengen.noise import NUM_NOISE_BUCKETS, add_context_noise, noise_bucket
 from gamengen.sampler import sample, stacked_denoise
 from gamengen.scene import Scene, read_scene, write_scene
 from gamengen.schedule import read_schedule
 from gamengen.start_states import read_start_states, write_start_states
 from gamengen.world import StartState
+from gamengen.world_push import push_world
 
 KIND = "latent_diffusion"
 START_STATES_FILE = "start_states.parquet"
@@ -74,6 +79,7 @@ class GameNGenPipeline(DiffusionPipeline):
         self.schedule = read_schedule(scheduler)
         check_unet(unet, self.world_contract)
         self.scene: Scene | None = None
+        self.facts = WorldFacts()
         self._denoiser: Denoiser | None = None
         self._statistics: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self.start_states: list[StartState] = []
@@ -155,10 +161,14 @@ class GameNGenPipeline(DiffusionPipeline):
             self._statistics[device] = (mean, std)
         return self._statistics[device]
 
-    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
-        """Write the world folder: components, contract and start states, all or nothing, no absolute paths inside."""
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *, repo_id: str = UNNAMED, **kwargs: Any) -> None:
+        """Write the world folder: components, contract, start states, card; all or nothing, no absolute paths inside.
+
+        Args:
+            repo_id: where on the Hub it will stand, for the card.
+        """
         if kwargs.pop("push_to_hub", False):
-            raise ValueError("save_pretrained(push_to_hub=True) would upload before the start states are written")
+            raise ValueError("save_pretrained(push_to_hub=True) would upload half a world; call push_to_hub instead")
         final = Path(save_directory)
         unfinished = final.with_name(final.name + ".tmp")
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -168,23 +178,64 @@ class GameNGenPipeline(DiffusionPipeline):
         write_start_states(unfinished / START_STATES_FILE, self.start_states, self.world_contract.game)
         if self.scene is not None:
             write_scene(unfinished, self.scene)
+        write_manifest(unfinished)
+        # After the manifest: a card may be edited on the Hub.
+        parts = {"unet": self.unet, "vae": self.vae}
+        parameters = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+        write_world_card(unfinished, self.world_contract, parameters, self.facts, repo_id)
         publish_folder(unfinished, final)
+
+    def push_to_hub(
+        self, repo_id: str, *, private: bool = False, token: str | None = None, variant: str | None = None,
+        commit_message: str = "Upload world",
+    ) -> str:  # fmt: skip
+        """Upload the world folder in one commit: card, start states and contract too; what was there before goes.
+
+        Args:
+            repo_id: `owner/name`, or `name` for one of your own; made when it does not exist.
+            variant: add `fp16` or `bf16` weights beside those of the same world that are there already.
+        Returns:
+            The commit's address.
+        Raises:
+            PermissionError, ConnectionError: in one sentence. ValueError: a variant of another world than is there.
+        """
+        return push_world(self, repo_id, private=private, token=token, variant=variant, message=commit_message)
+
+    def in_dtype(self, dtype: torch.dtype) -> GameNGenPipeline:
+        """A copy whose weights are rounded; this pipeline's stay."""
+        unet, vae = (copy.deepcopy(part).to(dtype) for part in (self.unet, self.vae))
+        rounded = build_pipeline(unet, vae, self.scheduler, self.world_contract, self.start_states, self.scene)
+        rounded.facts = self.facts
+        return rounded
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> GameNGenPipeline:
-        """Load a world folder. A `contract` argument is refused: the folder's own is the only true one."""
+        """Load a world folder, from disk or by its Hub id: contract, start states and scene come with it.
+
+        Args:
+            kwargs: as of diffusers, `revision`, `variant`, `token`, `cache_dir` and `local_files_only` among them.
+        Raises:
+            DamagedFile: a file is not the one that its manifest names. ValueError: parts that do not fit together, or a
+                `contract` argument: the folder's own is the only true one.
+            FileNotFoundError, PermissionError: nothing there, or not for this token.
+        """
         if "contract" in kwargs:
             raise ValueError(
                 "from_pretrained takes no contract: the world folder's own contract is part of its weights"
             )
-        pipeline: GameNGenPipeline = super().from_pretrained(
-            pretrained_model_name_or_path, low_cpu_mem_usage=False, **kwargs
-        )
-        starts = Path(pretrained_model_name_or_path) / START_STATES_FILE
-        if starts.is_file():
-            pipeline.start_states = read_start_states(starts)
+        # All of it first: from a Hub id diffusers would fetch the components alone.
+        hub = {
+            name: kwargs.pop(name) for name in ("revision", "token", "cache_dir", "local_files_only") if name in kwargs
+        }
+        folder = resolve(pretrained_model_name_or_path, **hub)
+        if folder.is_dir():
+            verify_if_listed(folder)
+        pipeline: GameNGenPipeline = super().from_pretrained(folder, low_cpu_mem_usage=False, **kwargs)
+        if (folder / START_STATES_FILE).is_file():
+            pipeline.start_states = read_start_states(folder / START_STATES_FILE)
         if pipeline.world_contract.settings["scene_prior"]:
-            pipeline.scene = read_scene(Path(pretrained_model_name_or_path))
+            pipeline.scene = read_scene(folder)
+        pipeline.facts = read_world_facts(folder)
         align_weights(pipeline.unet)
         align_weights(pipeline.vae)
         pipeline.unet.to(memory_format=torch.channels_last)

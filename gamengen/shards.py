@@ -21,7 +21,8 @@ from torch import Tensor
 
 from gamengen.codec import Codec, IdentityCodec
 from gamengen.contract import CodecContract, check_compatible, codec_from_dict
-from gamengen.durable import read_json, sha256_file, write_file
+from gamengen.durable import DamagedFile, read_json, sha256_file, write_file
+from gamengen.manifest import verify_file
 
 INDEX_FILE = "index.json"
 STATISTICS_FILE = "statistics.pt"
@@ -154,6 +155,7 @@ def read_index(folder: str | Path) -> dict[str, Any]:
             f"{file} does not exist: expected finished shards; make them with scripts/encode_latents.py, or run "
             "the same command again to finish them"
         )
+    verify_file(file)
     index = read_json(file)
     if index.get("version") != INDEX_VERSION:
         raise ValueError(f"{file} has version {index.get('version')}, this gamengen reads {INDEX_VERSION}")
@@ -179,6 +181,7 @@ def read_statistics(folder: str | Path) -> Statistics:
     file = Path(folder) / STATISTICS_FILE
     if not file.is_file():
         raise FileNotFoundError(f"{file} does not exist: run scripts/encode_latents.py again to finish the shards")
+    verify_file(file)
     values = _load_tensors(file)
     return Statistics(values["mean"], values["std"], values["median"])
 
@@ -217,9 +220,9 @@ def verify_shard(folder: str | Path, shard: Mapping[str, Any]) -> None:
         raise FileNotFoundError(f"{file} is missing but stands in {INDEX_FILE}: {_AGAIN}")
     size = file.stat().st_size
     if size != shard["bytes"]:
-        raise ValueError(f"{file} is damaged: {size} bytes, expected {shard['bytes']}: {_AGAIN}")
+        raise DamagedFile(f"{file} is damaged: {size} bytes, expected {shard['bytes']}: {_AGAIN}")
     if sha256_file(file) != shard["sha256"]:
-        raise ValueError(f"{file} is damaged: its sha256 is not the one in {INDEX_FILE}: {_AGAIN}")
+        raise DamagedFile(f"{file} is damaged: its sha256 is not the one in {INDEX_FILE}: {_AGAIN}")
 
 
 _AGAIN = "restore it, or run scripts/encode_latents.py again: it encodes what is missing or damaged"

@@ -14,6 +14,7 @@ from gamengen.contract import GameContract
 from gamengen.durable import write_file
 from gamengen.episodes import NO_SEED, Episode, episode_from_rows, read_table, row_schema
 from gamengen.frame_png import FrameEncoder
+from gamengen.manifest import verify_file
 from gamengen.noise import key_of
 from gamengen.world import Replay, StartState
 
@@ -114,6 +115,7 @@ def read_start_states(path: str | Path) -> list[StartState]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: expected the start states of a world")
+    verify_file(path)
     table = read_table(path.read_bytes(), None, path)
     extra = [field.name for field in _EXTRA_FIELDS]
     if not set(extra) <= set(table.column_names):

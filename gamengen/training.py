@@ -8,12 +8,17 @@ nor accumulation, nor a resume changes what is learned.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+import errno
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm.auto import tqdm
 
+from gamengen.durable import folder_lock
 from gamengen.prefetch import Prefetch
 from gamengen.training_config import (
     Batch,
@@ -24,7 +29,8 @@ from gamengen.training_config import (
     TrainingConfig,
     TrainingResult,
 )
-from gamengen.training_run import TrainingRun, load_weights
+from gamengen.training_run import TrainingRun
+from gamengen.training_state import load_weights
 
 __all__ = [
     "Batch",
@@ -37,6 +43,9 @@ __all__ = [
     "load_weights",
     "train",
 ]
+
+LOCK_FILE = ".train.lock"
+logger = logging.getLogger(__name__)
 
 
 def train(
@@ -55,11 +64,25 @@ def train(
         modules: by the name that their folder gets in a checkpoint. Left with the final weights (EMA if used).
         validate: called with the EMA weights in place, on the main process, every `validation_steps` and at the end.
     Raises:
-        ValueError: the launcher started another number of ranks than asked for, or a checkpoint does not fit.
+        ValueError: the launcher started another number of ranks than asked for, a checkpoint does not fit, or
+            another process trains into the same folder.
         FloatingPointError: the loss stayed non-finite; the last finite state is saved.
     """
-    run = TrainingRun(config, modules, loss_fn, Path(output_dir))
-    run.resume()
+    with _deterministic(config.deterministic):
+        run = TrainingRun(config, modules, loss_fn, Path(output_dir))
+        with _alone(Path(output_dir)) if run.accelerator.is_main_process else contextlib.nullcontext():
+            run.resume()
+            _loop(run, batch_fn, validate, description)
+            return run.finish()
+
+
+def _loop(
+    run: TrainingRun,
+    batch_fn: BatchFunction,
+    validate: Callable[[Modules, int], Mapping[str, Any]] | None,
+    description: str,
+) -> None:
+    config = run.config
     progress_bar = tqdm(
         total=config.max_train_steps,
         initial=run.step,
@@ -84,4 +107,41 @@ def train(
         if run.saved_step != run.step:
             run.save()
         run.validate(validate)
-    return run.finish()
+
+
+@contextlib.contextmanager
+def _deterministic(wanted: bool) -> Iterator[None]:
+    """Inside this block torch uses algorithms whose results repeat; one that it has no such form of, it warns of."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    memory: Any = torch.utils.deterministic  # its attributes carry no types
+    fill, benchmark = memory.fill_uninitialized_memory, torch.backends.cudnn.benchmark
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        memory.fill_uninitialized_memory = False  # for finding bugs, and not free
+        torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        memory.fill_uninitialized_memory = fill
+        torch.backends.cudnn.benchmark = benchmark
+
+
+@contextlib.contextmanager
+def _alone(output_dir: Path) -> Iterator[None]:
+    """Hold the run's folder: processes that do not know of each other would each think to be the first rank."""
+    output_dir.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(folder_lock(output_dir, LOCK_FILE, wait=False))
+        except BlockingIOError as error:
+            raise ValueError(
+                f"another process trains into {output_dir}: choose another folder, or, if both should be ranks of one "
+                "run, start them with torchrun or accelerate launch"
+            ) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            logger.warning("%s: its file system has no locks; a second run into it would not be noticed", output_dir)
+        yield

@@ -43,12 +43,16 @@ class TrainingConfig(OptimizerConfig):
     max_train_steps: int = 10_000
     max_train_minutes: float | None = None
     """Stop (annealed) after this many minutes of training, if that comes before max_train_steps. Such a run depends
-    on the speed of the machine; without it a run is a function of its config alone."""
+    on the speed of the machine; without it a run is a function of its config alone. The clock is the first rank's and
+    is part of a checkpoint: time that a kill lost is given again."""
     gradient_checkpointing: bool = False
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
     """Autocast; the weights and the optimizer stay float32."""
     allow_tf32: bool = False
     compile: bool = False
+    deterministic: bool = True
+    """Use algorithms whose results repeat bit for bit on the same hardware and versions; without it a resumed run may
+    differ from an uninterrupted one in the last bits on a GPU. An operation that has no such form warns."""
     dataloader_num_workers: int = 0
     """Threads that make the next batch ahead. The latents stand in memory: 0 is usually as fast."""
     use_ema: bool = True

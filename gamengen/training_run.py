@@ -11,19 +11,29 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import GradientAccumulationPlugin, broadcast, set_seed
-from diffusers import ModelMixin
-from diffusers.training_utils import EMAModel
+from accelerate.utils import GradientAccumulationPlugin, broadcast, broadcast_object_list, set_seed
 from torch import Tensor, nn
 
-from gamengen.checkpoints import newest_checkpoint, publish_checkpoint, step_of, verify_manifest
-from gamengen.noise import Noise, training_noise
+from gamengen.checkpoints import newest_checkpoint, prune_checkpoints, publish_checkpoint, step_of
+from gamengen.manifest import verify_manifest
+from gamengen.noise import Noise, key_of, training_noise
 from gamengen.optimizer import build_optimizer, learning_rate
 from gamengen.prefetch import Prefetch
+from gamengen.ranks import check_ranks
 from gamengen.tracking import MetricsLog
 from gamengen.training_config import Batch, LossFunction, Modules, TrainingConfig, TrainingResult
+from gamengen.training_state import (
+    Snapshot,
+    build_average,
+    load_average,
+    load_optimizer,
+    load_weights,
+    make_whole,
+    read_state,
+    whole,
+    whole_modules,
+)
 
-STATE_FILE = "training_state.pt"
 MAX_SKIPPED_STEPS = 10
 """Steps with a non-finite gradient, one after another, before training gives up."""
 
@@ -35,6 +45,9 @@ class _LossModule(nn.Module):
         super().__init__()
         self.parts = nn.ModuleDict(cast(dict[str, nn.Module], modules))
         self.loss_fn = loss_fn
+        kinds = {type(module).__name__ for module in self.modules()}
+        named = {name for part in modules.values() for name in getattr(part, "_no_split_modules", None) or ()}
+        self._no_split_modules = sorted(named & kinds)  # where FSDP may cut, as diffusers says
 
     def forward(self, batch: Batch, noise: Noise) -> tuple[Tensor, dict[str, Tensor]]:
         output = self.loss_fn(cast(Modules, dict(self.parts.items())), batch, noise)
@@ -56,18 +69,12 @@ class TrainingRun:
         once = GradientAccumulationPlugin(num_steps=1)
         self.accelerator = Accelerator(mixed_precision=config.mixed_precision, gradient_accumulation_plugin=once)
         ranks = self.accelerator.num_processes
-        if config.num_processes is not None and config.num_processes != ranks:
-            raise ValueError(
-                f"--num_processes {config.num_processes} was asked for, the launcher started {ranks}. On CPUs use "
-                f"ACCELERATE_USE_CPU=true python -m torch.distributed.run --nproc_per_node {config.num_processes}"
-            )
+        check_ranks(ranks, config.num_processes, self.accelerator.device.type)
         if config.allow_tf32:
             torch.backends.cuda.matmul.allow_tf32 = True
             torch.backends.cudnn.allow_tf32 = True
         set_seed(config.seed)
         self.trained = {name: m for name, m in modules.items() if any(p.requires_grad for p in m.parameters())}
-        # A list: an iterator would be empty after the first gradient clipping.
-        self.parameters = [p for m in self.trained.values() for p in m.parameters() if p.requires_grad]
         for module in modules.values():
             module.to(self.accelerator.device)
         self._set_train_mode()
@@ -79,22 +86,16 @@ class TrainingRun:
         self.global_batch = config.train_batch_size * config.gradient_accumulation_steps * ranks
         self.base_rate = config.learning_rate * (self.global_batch if config.scale_lr else 1)
         self.loss_module, self.optimizer = self.accelerator.prepare(
-            _LossModule(modules, loss_fn), build_optimizer(config, self.parameters)
+            _LossModule(modules, loss_fn), build_optimizer(config, self._trained_parameters())
         )
+        self.parameters = self._trained_parameters()  # FSDP puts others in their place
         # After `prepare`, which gives every rank the first rank's weights.
-        self.ema = (
-            EMAModel(
-                self.parameters,
-                decay=config.ema_max_decay,
-                use_ema_warmup=True,
-                inv_gamma=config.ema_inv_gamma,
-                power=config.ema_power,
-                foreach=True,
-            )
-            if config.use_ema
-            else None
-        )
+        self.ema = build_average(config, self.parameters) if config.use_ema else None
         self.metrics = MetricsLog(config, output_dir, enabled=self.accelerator.is_main_process)
+
+    def _trained_parameters(self) -> list[nn.Parameter]:
+        """A list: an iterator would be empty after the first gradient clipping."""
+        return [p for module in self.trained.values() for p in module.parameters() if p.requires_grad]
 
     def progress(self) -> float:
         """Share of the budget used, equal on all ranks."""
@@ -111,6 +112,8 @@ class TrainingRun:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         totals: dict[str, Tensor] = {}
+        # What a network draws by itself, such as dropout, follows from the step too and not from what was drawn before.
+        torch.manual_seed(key_of("step", self.config.seed, self.step, self.accelerator.process_index))
         for indices, context in self._micro_batches():
             fetch_started = time.perf_counter()
             batch = {
@@ -124,9 +127,8 @@ class TrainingRun:
                 self.accelerator.backward(loss)
             for name, value in {"loss": per_sample.detach().mean(), **logs}.items():
                 totals[name] = totals.get(name, 0.0) + _sum_and_count(value)
-        norm = self.accelerator.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
+        norm = whole(self.accelerator.clip_grad_norm_(self.parameters, self.config.max_grad_norm))
         self._apply(norm)
-        self.step += 1
         totals = cast(dict[str, Tensor], self.accelerator.reduce(totals, reduction="sum"))
         means = {name: float(total / count) for name, (total, count) in totals.items() if count > 0}
         self.logs = {**means, "lr": rate, "grad_norm": float(norm)}
@@ -147,25 +149,29 @@ class TrainingRun:
                 contextlib.nullcontext() if last else self.accelerator.no_sync(self.loss_module),
             )
 
-    def _apply(self, norm: Tensor | None) -> None:
-        """Use the gradients, or drop them when they are not finite."""
-        if norm is None or torch.isfinite(norm):
-            self.optimizer.step()
+    def _apply(self, norm: Tensor) -> None:
+        """Use the gradients, or drop them when they are not finite. The same on all ranks: the norm is over all."""
+        self.step += 1
+        scaler = self.accelerator.scaler
+        finite = bool(torch.isfinite(norm))
+        if finite or scaler is not None:
+            self.optimizer.step()  # with fp16 the scaler drops what is not finite, and lowers its scale
+        self.optimizer.zero_grad(set_to_none=True)
+        if finite:
             self.skipped_in_a_row = 0
             if self.ema is not None:
                 self.ema.step(self.parameters)
-        elif not self.accelerator.scaler:  # with fp16 the scaler skips and lowers its scale by itself
-            self.skipped_steps += 1
-            self.skipped_in_a_row += 1
-            if self.skipped_in_a_row >= MAX_SKIPPED_STEPS:
-                self.save()
-                raise FloatingPointError(
-                    f"the gradient was not finite in {MAX_SKIPPED_STEPS} steps in a row, up to step {self.step}; "
-                    f"the last finite state is in {self.output_dir}. Lower --learning_rate or look for damaged data"
-                )
-        else:
-            self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+            return
+        self.skipped_steps += 1
+        self.skipped_in_a_row += 1
+        # A scale that is still above 1 may be all that is wrong.
+        if self.skipped_in_a_row >= MAX_SKIPPED_STEPS and (scaler is None or scaler.get_scale() < 1.0):
+            self.skipped_in_a_row = 0  # the cause removed, the same command gets as many attempts again
+            self.save()
+            raise FloatingPointError(
+                f"the gradient was not finite in {MAX_SKIPPED_STEPS} steps in a row, up to step {self.step}; "
+                f"the last finite state is in {self.output_dir}. Lower --learning_rate or look for damaged data"
+            )
 
     def _set_train_mode(self) -> None:
         """What is trained in training mode, what only helps (such as a perceptual network) in evaluation mode."""
@@ -178,50 +184,50 @@ class TrainingRun:
         if self.ema is None:
             yield
             return
-        self.ema.store(self.parameters)
-        self.ema.copy_to(self.parameters)
+        own = [parameter.detach().clone() for parameter in self.parameters]
+        self._put(self.ema.shadow_params)
         try:
             yield
         finally:
-            self.ema.restore(self.parameters)
+            self._put(own)
+
+    @torch.no_grad()
+    def _put(self, values: list[Tensor]) -> None:
+        for parameter, value in zip(self.parameters, values, strict=True):
+            parameter.copy_(value)
 
     def validate(self, validate: Callable[[Modules, int], Mapping[str, Any]] | None) -> None:
-        if validate is not None and self.accelerator.is_main_process:
-            with self.ema_weights(), torch.no_grad():
+        """Show the EMA weights to `validate`, on the main process; they are whole there, and its writing is safe."""
+        if validate is None:
+            return
+        with self.ema_weights(), whole_modules(self.loss_module), torch.no_grad():
+            if self.accelerator.is_main_process:
                 for module in self.modules.values():
                     module.eval()
-                results = validate(self.modules, self.step)
-            self._set_train_mode()
-            self.metrics.log_validation(results, self.step)
-        self.accelerator.wait_for_everyone()
+                self.metrics.log_validation(validate(self.modules, self.step), self.step)
+                self._set_train_mode()
+            self.accelerator.wait_for_everyone()
 
     def save(self) -> None:
         """Publish a checkpoint of everything that the next step depends on."""
 
-        def write(folder: Path) -> None:
-            for name, module in self.trained.items():
-                module.save_pretrained(folder / name)
-            if self.ema is not None:
-                with self.ema_weights():
-                    for name, module in self.trained.items():
-                        module.save_pretrained(folder / f"{name}_ema")
-            state = {
-                "step": self.step,
-                "seconds": self.seconds,
-                "skipped_steps": self.skipped_steps,
-                "optimizer": self.optimizer.state_dict(),
-                "global_batch": self.global_batch,
-                "ema_step": self.ema.optimization_step if self.ema else 0,
-                "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
-            }
-            with open(folder / STATE_FILE, "wb") as file:
-                torch.save(state, file)
-
+        numbers = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "skipped_steps": self.skipped_steps,
+            "skipped_in_a_row": self.skipped_in_a_row,
+            "global_batch": self.global_batch,
+            "ema_step": self.ema.optimization_step if self.ema else 0,
+            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
+        }
+        main = self.accelerator.is_main_process
+        optimizer = self.optimizer.state_dict()
+        snapshot = Snapshot(self.trained, self.parameters, optimizer, self.ema, numbers, keep=main)
         publish_checkpoint(
             self.output_dir,
             self.step,
-            write,
-            is_main_process=self.accelerator.is_main_process,
+            snapshot.write,
+            is_main_process=main,
             barrier=self.accelerator.wait_for_everyone,
             total_limit=self.config.checkpoints_total_limit,
         )
@@ -229,20 +235,13 @@ class TrainingRun:
 
     def resume(self) -> None:
         """Continue from the checkpoint that the config names, if there is one."""
-        wanted = self.config.resume_from_checkpoint
-        if wanted == "none":
-            return
-        checkpoint = newest_checkpoint(self.output_dir) if wanted == "latest" else Path(wanted)
+        checkpoint = self._chosen_checkpoint()
         if checkpoint is None:
             return
-        if not checkpoint.is_dir():
-            raise FileNotFoundError(
-                f"resume_from_checkpoint: {checkpoint} does not exist; expected `latest`, `none` or a folder "
-                "named checkpoint-<step>"
-            )
         self.saved_step = step_of(checkpoint)
-        verify_manifest(checkpoint)
-        state = torch.load(checkpoint / STATE_FILE, weights_only=True, map_location="cpu")
+        if self.accelerator.is_main_process and checkpoint.parent == self.output_dir:  # what a kill has left
+            prune_checkpoints(self.output_dir, self.saved_step, self.config.checkpoints_total_limit, keep_later=True)
+        state = read_state(checkpoint)
         if state["global_batch"] != self.global_batch:
             raise ValueError(
                 f"{checkpoint} was made with a global batch of {state['global_batch']}, "
@@ -251,39 +250,48 @@ class TrainingRun:
         for name, module in self.trained.items():
             load_weights(module, checkpoint / name)
         if self.ema is not None:
-            self._resume_ema(checkpoint, state["ema_step"])
-        self.optimizer.load_state_dict(state["optimizer"])
+            load_average(self.ema, state["ema_step"], self.trained, self.parameters, checkpoint)
+        load_optimizer(self.optimizer, state["optimizer"], self.parameters)
         if state["scaler"] and self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.step, self.seconds, self.skipped_steps = state["step"], state["seconds"], state["skipped_steps"]
+        self.skipped_in_a_row = state.get("skipped_in_a_row", 0)
         self.accelerator.print(f"continuing from {checkpoint}")
 
-    def _resume_ema(self, checkpoint: Path, ema_step: int) -> None:
-        assert self.ema is not None
-        current = [p.detach().clone() for p in self.parameters]
-        for name, module in self.trained.items():
-            load_weights(module, checkpoint / f"{name}_ema")
-        with torch.no_grad():
-            for shadow, parameter, value in zip(self.ema.shadow_params, self.parameters, current, strict=True):
-                shadow.copy_(parameter)
-                parameter.copy_(value)
-        self.ema.optimization_step = ema_step
+    def _chosen_checkpoint(self) -> Path | None:
+        """A checkpoint that verifies; the main process chooses it for all."""
+        wanted = self.config.resume_from_checkpoint
+        if wanted == "none":
+            return None
+        if wanted != "latest":
+            checkpoint = Path(wanted)
+            if not checkpoint.is_dir():
+                raise FileNotFoundError(
+                    f"resume_from_checkpoint: {checkpoint} does not exist; expected `latest`, `none` or a folder "
+                    "named checkpoint-<step>"
+                )
+            step_of(checkpoint)
+            verify_manifest(checkpoint)
+            return checkpoint
+        newest = newest_checkpoint(self.output_dir) if self.accelerator.is_main_process else None
+        chosen = broadcast_object_list([newest])[0]
+        if chosen is not None and not chosen.is_dir():
+            raise FileNotFoundError(
+                f"the first rank continues from {chosen}, which rank {self.accelerator.process_index} does not see: "
+                "all machines need the same --output_dir, on a file system that they share"
+            )
+        return cast("Path | None", chosen)
 
     def finish(self) -> TrainingResult:
         """Leave the final weights in the modules."""
         if self.ema is not None:
-            self.ema.copy_to(self.parameters)
+            self._put(self.ema.shadow_params)
+        make_whole(self.loss_module)
         for module in self.modules.values():
             module.eval()
         return TrainingResult(
             self.step, self.seconds, self.fetch_seconds, self.step_seconds, self.skipped_steps, dict(self.logs)
         )
-
-
-def load_weights(module: ModelMixin, folder: Path) -> None:
-    """Copy the weights of a `save_pretrained` folder into a module of the same shape, in place."""
-    loaded = type(module).from_pretrained(folder, low_cpu_mem_usage=False)
-    module.load_state_dict(loaded.state_dict())
 
 
 def _sum_and_count(values: Tensor) -> Tensor:

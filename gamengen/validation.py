@@ -50,8 +50,7 @@ class Validation:
         unet = cast(UNet2DConditionModel, modules["unet"])
         batch = self.windows.at(self.positions)
         device = unet.device
-        values = {"context": batch.context, "actions": batch.actions, "targets": batch.targets}
-        values = {name: value.to(device) for name, value in values.items()}
+        values = {name: value.to(device) for name, value in batch.tensors().items()}
         noise = training_noise(self.seed, 0, range(len(self.positions)), device)
         results: dict[str, Any] = {"loss": float(self.loss_fn({"unet": unet}, values, noise).per_sample.mean())}
         length = self.pipeline.world_contract.context_length

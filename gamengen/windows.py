@@ -53,6 +53,12 @@ class WindowBatch:
     """int64 (B, L); the last one causes the target."""
     targets: Tensor
     """(B, C, h, w) raw arrays."""
+    border: Tensor
+    """bool (B, L): True where the context repeats the first frame."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything by its name, as a loss takes it."""
+        return {"context": self.context, "actions": self.actions, "targets": self.targets, "border": self.border}
 
 
 def window_rows(newest: Tensor, first: Tensor, length: int) -> tuple[Tensor, Tensor]:
@@ -122,7 +128,7 @@ class Windows:
         rows, border = window_rows(targets - 1, self.firsts[positions], self.length)
         actions = window_actions(self.rows.actions, rows, border, self.noop_action)
         arrays = self.rows.gather(torch.cat([rows, targets.unsqueeze(1)], dim=1))
-        return WindowBatch(arrays[:, :-1], actions, arrays[:, -1])
+        return WindowBatch(arrays[:, :-1], actions, arrays[:, -1], border)
 
     def shuffled(self, seed: int, positions: Sequence[int]) -> WindowBatch:
         """Windows at `positions` of an endless stream of reshuffled epochs; a pure function of its arguments."""
@@ -173,7 +179,7 @@ def stored_context(rows: EpisodeRows, places: Sequence[tuple[str, int]], noop_ac
     Args:
         places: (episode id, index of the newest frame), one a world; `start_states.locate` reads them off a name.
     Returns:
-        context (B, L, C, h, w) and actions (B, L - 1) between its frames; targets is its newest frame.
+        context and border of L frames, and actions (B, L - 1) between them; targets is the newest frame.
     Raises:
         ValueError: an episode is not among the rows.
     """
@@ -187,4 +193,4 @@ def stored_context(rows: EpisodeRows, places: Sequence[tuple[str, int]], noop_ac
     chosen, border = window_rows(firsts + torch.tensor([frame for _, frame in places]), firsts, length)
     actions = window_actions(rows.actions, chosen, border, noop_action)
     arrays = rows.gather(chosen)
-    return WindowBatch(arrays, actions[:, :-1], arrays[:, -1])
+    return WindowBatch(arrays, actions[:, :-1], arrays[:, -1], border)

@@ -25,8 +25,9 @@ from agents.mix import make_players, parse_range
 from agents.recorder import Recorded, Recorder, RecorderSettings
 from gamengen.config import parse
 from gamengen.contract import CONTRACT_FILE
+from gamengen.durable import folder_lock
 from gamengen.emulator import make_game_contract
-from gamengen.episode_writer import dataset_lock, open_dataset
+from gamengen.episode_writer import open_dataset
 from gamengen.run_folder import RunFolder, print_plan
 
 PONG_MIX = "scripted@0.03:3,scripted@0.1:3,scripted@0.3:3,random:0.7,noop:0.3"
@@ -118,7 +119,7 @@ def main(cfg: RecordConfig) -> Recorded | None:
     if cfg.overwrite:
         _remove_dataset(folder, cfg.num_shards)
     open_dataset(folder, game)
-    with dataset_lock(folder):
+    with folder_lock(folder):
         file_name = f"run-{recorder.writer_id}-{cfg.shard_id:03d}.json"
         ignore = ("num_steps", "trust_remote_code")
         run = RunFolder.open(folder / "writers", "record_episodes", cfg, ignore=ignore, file_name=file_name)

@@ -161,7 +161,7 @@ def main(config: Config) -> dict[str, Any]:
 
     def batch_fn(step: int, indices: Any) -> dict[str, torch.Tensor]:
         batch = windows["train"].shuffled(training.seed, [step * global_batch + i for i in indices])
-        return {"context": batch.context, "actions": batch.actions, "targets": batch.targets}
+        return batch.tensors()
 
     pipeline = build_pipeline(
         unet, codec.vae, scheduler, contract, read_start_states(f"{config.latents}/start_states.parquet"), scene

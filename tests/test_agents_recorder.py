@@ -14,8 +14,8 @@ import pytest
 from agents.policies import ConstantPolicy, DecisionContext, RandomPolicy
 from agents.recorder import Player, Recorder, RecorderSettings
 from gamengen.contract import ContractMismatch, GameContract
+from gamengen.durable import folder_lock
 from gamengen.emulator import Emulator, make_game_contract
-from gamengen.episode_writer import dataset_lock
 from gamengen.episodes import list_episodes, read_episodes, verify_dataset
 from tests.counter_env import COUNTER_ENV, read_count
 
@@ -175,7 +175,7 @@ def stop_outside_the_shared_lock(process: subprocess.Popen[bytes], folder: Path)
     while True:
         process.send_signal(signal.SIGSTOP)
         try:
-            with dataset_lock(folder, wait=False):
+            with folder_lock(folder, wait=False):
                 return
         except BlockingIOError:  # it, or the other shard
             process.send_signal(signal.SIGCONT)
@@ -190,7 +190,7 @@ def test_two_processes_never_collide(tmp_path: Path) -> None:
         assert shards[0].poll() is None
     stop_outside_the_shared_lock(shards[0], tmp_path)
     lock = next(tmp_path.glob(".record-*-000.lock")).name
-    with pytest.raises(BlockingIOError), dataset_lock(tmp_path, lock, wait=False):
+    with pytest.raises(BlockingIOError), folder_lock(tmp_path, lock, wait=False):
         pass
     twice = start(tmp_path, 0, 2)
     assert "another process records shard 0" in twice.communicate(timeout=120)[1].decode()

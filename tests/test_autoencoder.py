@@ -21,8 +21,9 @@ from gamengen.autoencoder import (
 )
 from gamengen.codec import Codec
 from gamengen.contract import ContractMismatch
-from gamengen.durable import read_json
+from gamengen.durable import DamagedFile, read_json
 from gamengen.frames import pad, to_float
+from gamengen.manifest import write_manifest
 from tests.codec_data import block_frames, block_game, small_codec
 
 
@@ -206,6 +207,9 @@ def test_a_saved_codec_comes_back(tmp_path: Path, replace: bool) -> None:
 def test_another_codecs_weights_are_refused(tmp_path: Path) -> None:
     save_codec(small_codec(0), tmp_path / "vae")
     small_codec(1).vae.save_pretrained(tmp_path / "vae")
+    with pytest.raises(DamagedFile, match="is damaged"):
+        load_autoencoder_codec(tmp_path / "vae")
+    write_manifest(tmp_path / "vae")  # someone who means it
     with pytest.raises(ContractMismatch, match="fingerprint") as error:
         load_autoencoder_codec(tmp_path / "vae")
     assert small_codec(0).contract.fingerprint in str(error.value)

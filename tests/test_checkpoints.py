@@ -7,15 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gamengen.checkpoints import (
-    MANIFEST_FILE,
-    DamagedCheckpoint,
-    list_checkpoints,
-    newest_checkpoint,
-    publish_checkpoint,
-    step_of,
-    verify_manifest,
-)
+from gamengen.checkpoints import list_checkpoints, newest_checkpoint, publish_checkpoint, step_of
+from gamengen.durable import DamagedFile
+from gamengen.manifest import MANIFEST_FILE, verify_manifest
 
 
 def publish(root: Path, step: int, total_limit: int | None = None) -> Path:
@@ -83,16 +77,21 @@ def test_damage_is_named_and_passed_over(
     older, newer = publish(tmp_path, 2), publish(tmp_path, 3)
     verify_manifest(newer)
     damage(newer)  # type: ignore[operator]
-    with pytest.raises(DamagedCheckpoint, match=message):
+    with pytest.raises(DamagedFile, match=message):
         verify_manifest(newer)
     with caplog.at_level(logging.WARNING):
         assert newest_checkpoint(tmp_path) == older
     assert "falling back to the checkpoint before it" in caplog.text and "checkpoint-3" in caplog.text
 
 
-def test_nothing_sound_left_is_none_and_not_an_error(tmp_path: Path) -> None:
-    lose_a_file(publish(tmp_path, 1))
-    assert newest_checkpoint(tmp_path) is None
+def test_nothing_sound_left_is_an_error_and_not_a_new_beginning(tmp_path: Path) -> None:
+    for step in (1, 2):
+        lose_a_file(publish(tmp_path, step))
+    with pytest.raises(
+        DamagedFile, match="every checkpoint in .* is damaged.*checkpoint-2.*--resume_from_checkpoint none"
+    ):
+        newest_checkpoint(tmp_path)
+    assert len(names(tmp_path)) == 2, "for the user to look at"
 
 
 def test_the_limit_prunes_only_after_publishing(tmp_path: Path) -> None:

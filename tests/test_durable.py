@@ -11,7 +11,19 @@ from typing import IO
 import pytest
 import torch
 
-from gamengen.durable import publish_folder, read_json, sha256_file, write_bytes, write_file, write_json
+from gamengen.durable import (
+    DamagedFile,
+    exchange,
+    folder_lock,
+    publish_folder,
+    read_json,
+    read_sealed_json,
+    sha256_file,
+    write_bytes,
+    write_file,
+    write_json,
+    write_sealed_json,
+)
 
 ROOT = Path(__file__).parent.parent
 
@@ -124,14 +136,74 @@ def test_a_folder_is_published_whole_and_replaces_the_old_one(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == [final]
 
 
-def test_a_kill_before_publishing_keeps_the_old_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("swap", ["a system that swaps in one step", "one that cannot"])
+def test_a_kill_before_publishing_keeps_the_old_folder(tmp_path: Path, swap: str) -> None:
     final = folder_of(tmp_path / "final", "old")
     new = folder_of(tmp_path / "new.tmp", "new")
+    die = "lambda *a: os._exit(9)"
     code = (
-        "import os, sys; from gamengen import durable; os.rename = lambda *a: os._exit(9); "
+        "import os, sys; from gamengen import durable; "
+        f"os.rename = {die}; durable.exchange = {die if 'swaps' in swap else 'lambda *a: False'}; "
         "durable.publish_folder(sys.argv[1], sys.argv[2])"
     )
     assert run(code, new, final).returncode == 9
     assert (final / "sub" / "file").read_text() == "old"
     publish_folder(new, final)
     assert (final / "sub" / "file").read_text() == "new"
+
+
+def test_folders_are_swapped_in_one_step_or_not_at_all(tmp_path: Path) -> None:
+    left, right = folder_of(tmp_path / "left", "1"), folder_of(tmp_path / "right", "2")
+    swapped = exchange(left, right)
+    if sys.platform.startswith("linux"):
+        assert swapped, "every file system that the tests run on can"
+    texts = [(folder / "sub" / "file").read_text() for folder in (left, right)]
+    assert texts == (["2", "1"] if swapped else ["1", "2"])
+    with pytest.raises(FileNotFoundError, match="could not swap .*left and .*nowhere"):
+        exchange(left, tmp_path / "nowhere")
+
+
+def test_where_nothing_can_be_swapped_the_old_folder_is_moved_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gamengen.durable.exchange", lambda left, right: False)
+    final = folder_of(tmp_path / "final", "old")
+    publish_folder(folder_of(tmp_path / "new.tmp", "new"), final)
+    assert (final / "sub" / "file").read_text() == "new" and list(tmp_path.iterdir()) == [final]
+
+
+SEALED = {"steps": [1, 2, 3], "name": "\u00e4", "share": 0.1 + 0.2, "files": {"a": {"bytes": 7}}}
+
+
+def test_every_flipped_bit_of_a_sealed_file_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "index.json"
+    write_sealed_json(path, SEALED)
+    assert read_sealed_json(path) == SEALED and "seal" in read_json(path)
+    data = path.read_bytes()
+    for position in range(len(data)):
+        for bit in range(8):
+            changed = bytearray(data)
+            changed[position] ^= 1 << bit
+            path.write_bytes(changed)
+            with pytest.raises(DamagedFile, match=r"index\.json is damaged"):
+                read_sealed_json(path, unsealed=SEALED)
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(DamagedFile, match=r"index\.json is damaged"):
+        read_sealed_json(path)
+
+
+def test_files_from_before_there_were_seals_are_read(tmp_path: Path) -> None:
+    write_json(tmp_path / "old.json", SEALED)
+    assert read_sealed_json(tmp_path / "old.json", unsealed=SEALED) == SEALED
+    with pytest.raises(DamagedFile, match="its seal is gone"):
+        read_sealed_json(tmp_path / "old.json", unsealed=("steps",))
+    write_json(tmp_path / "list.json", [1])
+    with pytest.raises(DamagedFile, match="expected a JSON object"):
+        read_sealed_json(tmp_path / "list.json")
+
+
+def test_a_lock_is_held_until_its_end(tmp_path: Path) -> None:
+    with folder_lock(tmp_path), pytest.raises(BlockingIOError), folder_lock(tmp_path, wait=False):
+        pass
+    with folder_lock(tmp_path, wait=False):
+        pass

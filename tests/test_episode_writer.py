@@ -11,7 +11,7 @@ import pytest
 
 from gamengen.contract import ContractMismatch, GameContract
 from gamengen.emulator import make_game_contract
-from gamengen.episode_writer import EpisodeWriter, dataset_lock
+from gamengen.episode_writer import EpisodeWriter
 from gamengen.episodes import list_episodes, read_episodes
 from tests.counter_env import COUNTER_ENV, Count, draw_count, read_count
 
@@ -118,10 +118,3 @@ def test_concurrent_writers_share_a_new_folder(tmp_path: Path, game: GameContrac
     assert len({episode.episode_id for episode in episodes}) == len(episodes) == 20
     for episode in episodes:
         assert [read_count(frame).episode for frame in episode.frames] == [episode.index_in_stream] * 7
-
-
-def test_a_lock_is_held_until_its_end(tmp_path: Path) -> None:
-    with dataset_lock(tmp_path), pytest.raises(BlockingIOError), dataset_lock(tmp_path, wait=False):
-        pass
-    with dataset_lock(tmp_path, wait=False):
-        pass

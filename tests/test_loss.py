@@ -36,7 +36,7 @@ def make_batch(loss: LatentDiffusionLoss, size: int = 8) -> dict[str, Tensor]:
     """Windows of random rows, some of them at the border."""
     windows = Windows(random_rows(loss.contract), loss.contract.game, LENGTH, extra=loss.config.self_rollout_steps)
     batch = windows.at(torch.arange(size) * len(windows) // size)
-    return {"context": batch.context, "actions": batch.actions, "targets": batch.targets}
+    return batch.tensors()
 
 
 def rows_of(batch: Batch, rows: Sequence[int]) -> dict[str, Tensor]:
@@ -289,7 +289,8 @@ def test_self_rollout_replaces_exactly_the_newest_frames_by_what_the_model_makes
     noise = training_noise(0, 0, range(count))
     frames, actions = loss.normalise(batch["context"]), batch["actions"]
     assert frames.shape[1] == LENGTH + k
-    context = loss.self_rollout(Denoiser(unet, loss.contract), frames, actions, noise)
+    real = torch.zeros_like(batch["border"])
+    context = loss.self_rollout(Denoiser(unet, loss.contract), frames, actions, real, noise)
     assert context.shape == (count, LENGTH, *frames.shape[2:]) and not context.requires_grad
     replaced = noise.uniform("self_rollout") < 0.5
     assert 0 < int(replaced.sum()) < count
@@ -313,6 +314,38 @@ def test_self_rollout_replaces_exactly_the_newest_frames_by_what_the_model_makes
         torch.testing.assert_close(context[b, -k:], torch.stack(past[LENGTH:]), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_self_rollout_never_predicts_the_first_frame_or_its_copies(k: int) -> None:
+    """In play they are real: a world that learnt to start from its own guess of them would drift from the start."""
+    loss = make_loss(replace(PLAIN, self_rollout_steps=k, self_rollout_share=1.0))
+    windows = Windows(random_rows(loss.contract), loss.contract.game, LENGTH, extra=k)
+    batch = windows.at(torch.arange(len(windows)))
+    frames = loss.normalise(batch.context)
+    denoiser, noise = Denoiser(tiny_unet(loss.contract), loss.contract), training_noise(0, 0, range(len(windows)))
+    context = loss.self_rollout(denoiser, frames, batch.actions, batch.border, noise)
+    changed = (context != frames[:, -LENGTH:]).flatten(2).any(2)
+    age = windows.targets - windows.firsts  # frames of the episode before the target
+    for row in range(LENGTH):
+        after_first = age - (LENGTH - row)  # 0 for the first frame itself, below for its copies
+        expected = (after_first > 0) if row >= LENGTH - k else torch.zeros_like(after_first, dtype=torch.bool)
+        assert torch.equal(changed[:, row], expected), row
+    assert not changed[age == 1].any() and bool(changed[age > LENGTH + k][:, -1].all())
+
+
+def test_the_network_is_called_equally_often_whatever_was_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where ranks share the weights each call gathers them: a rank that calls less often than another hangs the run."""
+    loss = make_loss(replace(PLAIN, self_rollout_steps=2, self_rollout_share=0.3))
+    unet, calls = tiny_unet(loss.contract), []
+    unet.register_forward_pre_hook(lambda module, inputs: calls.append(len(inputs[0])))
+    batch = make_batch(loss, 2)
+    counts = set()
+    for step in range(30):
+        calls.clear()
+        loss({"unet": unet}, batch, training_noise(0, step, range(2)))
+        counts.add(len(calls))
+    assert counts == {3}
+
+
 def test_no_gradient_flows_through_the_predicted_context() -> None:
     """The gradient is that of a context of constants."""
     loss = make_loss(replace(PLAIN, self_rollout_steps=1, self_rollout_share=1.0))
@@ -323,7 +356,7 @@ def test_no_gradient_flows_through_the_predicted_context() -> None:
     unet.zero_grad()
     with torch.no_grad():
         frames = loss.normalise(batch["context"])
-        context = loss.self_rollout(Denoiser(unet, loss.contract), frames, batch["actions"], noise)
+        context = loss.self_rollout(Denoiser(unet, loss.contract), frames, batch["actions"], batch["border"], noise)
     context, bucket = loss.corrupt(context.clone(), noise)
     target = loss.normalise(batch["targets"])
     actions = batch["actions"][:, -LENGTH:]

@@ -17,6 +17,8 @@ from torch import Tensor
 from gamengen.autoencoder import fingerprint
 from gamengen.contract import to_dict
 from gamengen.denoiser import Denoiser
+from gamengen.durable import DamagedFile
+from gamengen.manifest import write_manifest
 from gamengen.pipeline import GameNGenPipeline, build_pipeline
 from gamengen.sampler import sample, stacked_denoise
 from gamengen.schedule import build_scheduler
@@ -143,6 +145,9 @@ def test_a_lost_scheduler_config_is_refused(pipeline: GameNGenPipeline, tmp_path
     pipeline.save_pretrained(tmp_path / "world")
     file = tmp_path / "world" / "scheduler" / "scheduler_config.json"
     file.write_text(json.dumps({"_class_name": "DDIMScheduler"}))
+    with pytest.raises(DamagedFile, match="scheduler_config.json has"):
+        GameNGenPipeline.from_pretrained(tmp_path / "world")
+    write_manifest(tmp_path / "world")  # someone who means it
     with pytest.raises(ValueError, match="timestep_spacing is 'leading', expected 'trailing'"):
         GameNGenPipeline.from_pretrained(tmp_path / "world")
 

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from gamengen.contract import ContractMismatch
 from gamengen.durable import read_json, sha256_file, write_json
 from gamengen.encoding import encode_dataset, finalise
 from gamengen.episodes import Episode
+from gamengen.manifest import write_manifest
 from gamengen.shards import (
     NULL_ACTION,
     latents_fingerprint,
@@ -151,6 +153,12 @@ def test_without_verification_a_wrong_shape_is_still_refused(copied: Path) -> No
         load_table(copied, "train", verify=False)
 
 
+def rewrite_index(folder: Path, index: dict[str, Any]) -> None:
+    """As someone does who means it: with a manifest that fits."""
+    write_json(folder / "index.json", index)
+    write_manifest(folder, ("index.json", "statistics.pt", "start_states.parquet"))
+
+
 class Canary:
     """A pickle that leaves a file where it is loaded."""
 
@@ -166,7 +174,7 @@ def test_a_hostile_shard_is_not_executed(copied: Path, tmp_path: Path) -> None:
     torch.save({"arrays": Canary(canary)}, file)
     index = read_json(copied / "index.json")
     index["shards"][0] |= {"sha256": sha256_file(file), "bytes": file.stat().st_size}
-    write_json(copied / "index.json", index)
+    rewrite_index(copied, index)
     with pytest.raises(ValueError, match=file.name):
         load_table(copied, "train")
     assert not canary.exists()
@@ -185,7 +193,7 @@ def test_an_unfinished_or_missing_folder_is_refused(copied: Path, tmp_path: Path
     with pytest.raises(ValueError, match="no episodes in split 'dev'; it has: test, train, validation"):
         load_table(copied, "dev")
     for change, message in (({"finalised": False}, "not finalised"), ({"version": 9}, "version 9")):
-        write_json(copied / "index.json", {**read_json(copied / "index.json"), **change})
+        rewrite_index(copied, {**read_json(copied / "index.json"), **change})
         with pytest.raises(ValueError, match=message):
             load_table(copied, "train")
 
@@ -194,7 +202,7 @@ def test_the_fingerprint_follows_the_data(copied: Path, finished: tuple[Path, li
     assert latents_fingerprint(copied) == latents_fingerprint(finished[0])
     index = read_json(copied / "index.json")
     index["shards"][0]["sha256"] = "0" * 64
-    write_json(copied / "index.json", index)
+    rewrite_index(copied, index)
     assert latents_fingerprint(copied) != latents_fingerprint(finished[0])
 
 

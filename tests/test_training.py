@@ -240,7 +240,7 @@ def test_a_tiny_denoiser_learns_a_toy_game_and_obeys_its_actions(tmp_path: Path)
 
     def batch_fn(step: int, indices: Sequence[int]) -> dict[str, Tensor]:
         batch = windows.shuffled(0, [step * 16 + i for i in indices])
-        return {"context": batch.context, "actions": batch.actions, "targets": batch.targets}
+        return batch.tensors()
 
     train(config, {"unet": unet}, loss, batch_fn, tmp_path)
 

@@ -15,7 +15,8 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from gamengen.checkpoints import DamagedCheckpoint, newest_checkpoint
+from gamengen.checkpoints import newest_checkpoint
+from gamengen.durable import DamagedFile
 from gamengen.noise import Noise
 from gamengen.training import Batch, LossOutput, Modules, TrainingConfig, train
 from gamengen.training_run import MAX_SKIPPED_STEPS, TrainingRun
@@ -243,7 +244,7 @@ def test_resume_from_a_path_and_from_nothing(tmp_path: Path) -> None:
         with pytest.raises(error):
             run.resume()
     (tmp_path / "checkpoint-2" / "training_state.pt").write_bytes(b"damaged")
-    with pytest.raises(DamagedCheckpoint, match="training_state.pt"):
+    with pytest.raises(DamagedFile, match="training_state.pt"):
         TrainingRun(old, {"line": make_line()}, loss_fn, tmp_path).resume()
 
 

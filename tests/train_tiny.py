@@ -64,7 +64,7 @@ def run(
         if step == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
         batch = windows.shuffled(config.seed, [step * GLOBAL_BATCH + i for i in indices])
-        return {"context": batch.context, "actions": batch.actions, "targets": batch.targets}
+        return batch.tensors()
 
     modules = modules or {"unet": tiny_unet(contract)}
     return modules, train(config, modules, loss, batch_fn, output_dir, **options)

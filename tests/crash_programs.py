@@ -1,0 +1,152 @@
+"""The programs that `tests/crash.py` kills: a training run, shards, episodes, a world, a codec."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gamengen.autoencoder import load_autoencoder_codec, save_codec
+from gamengen.checkpoints import list_checkpoints, newest_checkpoint, step_of
+from gamengen.durable import DamagedFile, sha256_file
+from gamengen.encoding import encode_dataset, finalise
+from gamengen.episode_writer import EpisodeWriter
+from gamengen.episodes import list_episodes, read_episodes, verify_dataset
+from gamengen.pipeline import GameNGenPipeline
+from gamengen.shards import load_table
+from gamengen.training import train
+from tests.codec_data import LENGTHS, SPLITS, block_dataset, block_episode, block_game, small_codec
+from tests.crash import Program
+from tests.test_training_run import CONFIG, batch_fn, loss_fn, make_line
+from tests.worlds import tiny_codec, tiny_pipeline
+
+ROWS = 12
+
+
+def content(root: Path, *without: str) -> dict[str, str]:
+    """Every file below a folder and its sha256; hidden files and those named are left out."""
+    files = (path for path in sorted(root.rglob("*")) if path.is_file() and not path.name.startswith("."))
+    return {str(p.relative_to(root)): sha256_file(p) for p in files if p.relative_to(root).parts[0] not in without}
+
+
+def train_line(root: Path) -> None:
+    """Four steps, a checkpoint after each, two kept; 1 or 2 ranks of the same global batch."""
+    import dataclasses
+    import os
+
+    ranks = int(os.environ.get("WORLD_SIZE", 1))
+    config = dataclasses.replace(
+        CONFIG, max_train_steps=4, train_batch_size=4 // ranks, checkpointing_steps=1, checkpoints_total_limit=2,
+        num_processes=ranks,
+    )  # fmt: skip
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        train(config, {"line": make_line()}, loss_fn, batch_fn, root)
+
+
+def trained(root: Path) -> Any:
+    """The last checkpoint but for the time that it took, and the names of all that is there."""
+    checkpoint = newest_checkpoint(root)
+    assert checkpoint is not None
+    state = torch.load(checkpoint / "training_state.pt", weights_only=True)
+    del state["seconds"]
+    weights = {name: digest for name, digest in content(checkpoint).items() if name.startswith("line")}
+    names = sorted(path.name for path in root.iterdir() if not path.name.startswith("."))
+    return {"state": str(state), "weights": weights, "names": names}
+
+
+def a_checkpoint_is_left(root: Path, before: list[str]) -> None:
+    """The newest one that was ever published is whole: nothing that was done is lost."""
+    done = [int(name.split("checkpoint-")[1]) for name in before[:-1] if name.startswith("rename checkpoint-")]
+    newest = newest_checkpoint(root)
+    if done:
+        assert newest is not None and step_of(newest) >= max(done), f"{newest} is left, {max(done)} was published"
+    whole = [path for path in list_checkpoints(root) if newest is not None and step_of(path) <= step_of(newest)]
+    assert len(whole) == len(list_checkpoints(root)), "a damaged one stands under a final name"
+
+
+def encode(root: Path) -> None:
+    """Two shares of one dataset, one after the other, and the finish."""
+    codec = small_codec()
+    for share in (0, 1):
+        encode_dataset(
+            root / "data", codec, root / "latents", shard_id=share, num_shards=2, shard_rows=ROWS, progress=False
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        finalise(root / "data", codec, root / "latents", shard_rows=ROWS)
+
+
+def rows_are_true(root: Path, before: list[str]) -> None:
+    """A table opens and holds what was encoded, or it does not open."""
+    try:
+        table = load_table(root / "latents", "train")
+    except (FileNotFoundError, DamagedFile):
+        return
+    episodes = list(read_episodes(root / "data", "train"))
+    arrays = torch.cat([small_codec().encode(torch.from_numpy(episode.frames)) for episode in episodes])
+    assert torch.equal(table.gather(torch.arange(len(table))), arrays)
+
+
+def record(root: Path) -> None:
+    """The episodes that a stream does not have yet."""
+    writer = EpisodeWriter(root, block_game(), "main", rows_per_file=16)
+    for number in range(writer.num_episodes, len(LENGTHS)):
+        writer.write(block_episode(number, LENGTHS[number], SPLITS[number]))
+    writer.flush()
+
+
+def episodes_are_whole(root: Path, before: list[str]) -> None:
+    """What is listed can be read, and is what was written."""
+    if not (root / "contract.json").is_file():
+        return
+    verify_dataset(root)
+    infos = sorted(list_episodes(root), key=lambda info: info.index_in_stream)
+    assert [info.index_in_stream for info in infos] == list(range(len(infos)))
+    for episode in read_episodes(root):
+        wanted = block_episode(episode.index_in_stream, LENGTHS[episode.index_in_stream], episode.split)
+        assert (episode.frames == wanted.frames).all() and (episode.actions == wanted.actions).all()
+
+
+def replace_world(root: Path) -> None:
+    tiny_pipeline(seed=1).save_pretrained(root / "world")
+
+
+def a_world_is_there(root: Path, before: list[str]) -> None:
+    """The old one or the new one, at every moment."""
+    weights = GameNGenPipeline.from_pretrained(root / "world").unet.conv_out.weight
+    assert any(torch.equal(weights, tiny_pipeline(seed=seed).unet.conv_out.weight) for seed in (0, 1))
+
+
+def add_codec(root: Path) -> None:
+    """Into a folder that holds other things too, over an older codec."""
+    save_codec(tiny_codec(seed=1), root / "vae", replace=False)
+
+
+def a_codec_is_true(root: Path, before: list[str]) -> None:
+    """The old one, the new one, or a refusal; never parts of both."""
+    try:
+        weights = load_autoencoder_codec(root / "vae").vae.state_dict()
+    except (FileNotFoundError, DamagedFile):
+        return
+    wanted = [tiny_codec(seed=seed).vae.state_dict() for seed in (0, 1)]
+    assert any(all(torch.equal(weights[name], value) for name, value in state.items()) for state in wanted)
+
+
+PROGRAMS = {
+    "checkpoint": Program(lambda root: root.mkdir(), train_line, trained, a_checkpoint_is_left),
+    "shards": Program(
+        lambda root: block_dataset(root / "data") and None, encode,
+        lambda root: content(root / "latents"), rows_are_true,
+    ),
+    "episodes": Program(lambda root: root.mkdir(), record, content, episodes_are_whole),
+    "world": Program(
+        lambda root: tiny_pipeline(seed=0).save_pretrained(root / "world"), replace_world, content, a_world_is_there
+    ),
+    "codec": Program(
+        lambda root: save_codec(tiny_codec(seed=0), root / "vae", replace=False), add_codec, content, a_codec_is_true
+    ),
+}  # fmt: skip

@@ -1,0 +1,50 @@
+"""A training run of seconds whose weights are shared over ranks by FSDP2, on CPUs.
+
+Accelerate switches to FSDP on accelerators only, so this program tells it that its gloo ranks are some. All that
+follows is Accelerate's and torch's own: the plugin from accelerate_configs/fsdp.yaml, `fully_shard`, the gathering.
+
+Example
+    ACCELERATE_USE_CPU=true python -m torch.distributed.run --nproc_per_node 2 -m tests.train_fsdp <output_dir> '{}' -1
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import yaml
+from accelerate import PartialState
+from accelerate.utils import DistributedType
+from torch.distributed.tensor import DTensor
+
+from gamengen import training_run
+from tests.train_tiny import CONFIG, run
+
+CONFIG_FILE = Path(__file__).parent.parent / "accelerate_configs" / "fsdp.yaml"
+
+
+def use_fsdp() -> None:
+    """What `accelerate launch --config_file accelerate_configs/fsdp.yaml` puts into the environment."""
+    settings = yaml.safe_load(CONFIG_FILE.read_text())["fsdp_config"]
+    os.environ["ACCELERATE_USE_FSDP"] = "true"
+    for name, value in settings.items():
+        os.environ[name.upper()] = str(value).lower() if isinstance(value, bool) else str(value)
+    PartialState(cpu=True)
+    PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    use_fsdp()
+    original = training_run.TrainingRun.optimize
+
+    def checked(self: training_run.TrainingRun, batches: object) -> dict[str, float]:
+        assert all(isinstance(parameter, DTensor) for parameter in self.parameters), "nothing is shared"
+        return original(self, batches)  # type: ignore[arg-type]
+
+    training_run.TrainingRun.optimize = checked  # type: ignore[method-assign]
+    run(Path(sys.argv[1]), replace(CONFIG, **json.loads(sys.argv[2])), kill_at=int(sys.argv[3]))
