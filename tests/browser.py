@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +106,9 @@ class Page:
 
     def _middle(self, selector: str) -> tuple[float, float]:
         script = (
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}});"
-            " const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] })()"
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
+            " e.scrollIntoView({block: 'center'}); const r = e.getBoundingClientRect();"
+            " return [r.x + r.width / 2, r.y + r.height / 2] })()"
         )
         x, y = self.evaluate(script)
         return float(x), float(y)
@@ -123,33 +125,30 @@ class Page:
 @contextmanager
 def browser(command: str) -> Iterator[Callable[[], Page]]:
     """A running Chromium; call what it gives for a new tab."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, ExitStack() as sockets:
         process = subprocess.Popen(
             [command, *_FLAGS, f"--user-data-dir={folder}", "about:blank"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        sockets: list[ClientConnection] = []
         try:
             port, path = _devtools(Path(folder) / "DevToolsActivePort", process)
-            control = connect(f"ws://127.0.0.1:{port}{path}", max_size=None)
-            sockets.append(control)
+            control = sockets.enter_context(connect(f"ws://127.0.0.1:{port}{path}", max_size=None))
+            numbers = itertools.count(1)
 
             def new_tab() -> Page:
-                number = len(sockets)
+                number = next(numbers)
                 params = {"url": "about:blank"}
                 control.send(json.dumps({"id": number, "method": "Target.createTarget", "params": params}))
                 answer: dict[str, Any] = {}
                 while answer.get("id") != number:
                     answer = json.loads(control.recv(timeout=_ANSWER_S))
-                target = answer["result"]["targetId"]
-                sockets.append(connect(f"ws://127.0.0.1:{port}/devtools/page/{target}", max_size=None))
-                return Page(sockets[-1])
+                url = f"ws://127.0.0.1:{port}/devtools/page/{answer['result']['targetId']}"
+                return Page(sockets.enter_context(connect(url, max_size=None)))
 
             yield new_tab
         finally:
-            for socket in sockets:
-                socket.close()
+            sockets.close()
             process.terminate()
             try:
                 process.wait(timeout=10)

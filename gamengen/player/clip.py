@@ -10,15 +10,13 @@ import numpy as np
 
 from gamengen.contract import GameContract
 from gamengen.episode_writer import EpisodeWriter
-from gamengen.episodes import Episode
+from gamengen.episodes import NO_SEED, Episode
 from gamengen.media import WRITERS, draw_actions, side_by_side, write_animation
 from gamengen.splits import split_of
 
 MAX_CLIP_FRAMES = 900
 """A minute at 15 frames a second. A GIF of it takes a few hundred MB while it is made."""
 CLIP_SUFFIXES = tuple(WRITERS)
-NO_SEED = -1
-"""In the dataset's column `seed`: no emulator can be put into this episode's states."""
 _FAST = 1  # zlib level: 0.5 ms a frame, a tenth of the memory
 
 

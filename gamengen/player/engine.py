@@ -209,6 +209,8 @@ class Engine:
     def _warm_up(self, progress: Callable[[str], object]) -> None:
         """Step every world before the first client comes: the first steps of a network are slow."""
         progress("warming up")
+        for make in self.source.controllers.values():
+            make(self.source.game)  # an agent is read from its file now, and not in the middle of a game
         games = [self._pool.new_game() for _ in range(self.max_clients)]
         start = self.source.start_at(0, self._seed)
         for game in games:
