@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -23,7 +25,7 @@ MAX_FUNCTION_LINES = 60
 FORBIDDEN_NAMES = re.compile(r"^(utils?|common|helpers?|misc|base_.*)$")
 
 OPTIONAL = {
-    "ale_py", "av", "bitsandbytes", "cv2", "matplotlib", "onnx", "onnxruntime", "onnxscript", "pygame",
+    "ale_py", "av", "bitsandbytes", "cv2", "matplotlib", "minari", "onnx", "onnxruntime", "onnxscript", "pygame",
     "stable_baselines3", "starlette", "uvicorn", "vizdoom", "wandb", "websockets",
 }  # fmt: skip
 """Packages of an extra: imported in a function, or at the top of the file that is all about them."""
@@ -130,6 +132,21 @@ def test_there_are_no_import_cycles() -> None:
 def test_packages_of_an_extra_are_imported_late(path: Path) -> None:
     used = {name.split(".")[0] for name in imports(tree(path), at_the_top=True)}
     assert not used & OPTIONAL - AT_THE_TOP.get(shown(path), set()), f"{shown(path)} imports {used & OPTIONAL}"
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    """What comes only with another package's dependencies may go with its next version."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = sum(project["optional-dependencies"].values(), project["dependencies"])
+    declared = {re.split(r"[^\w.-]", line)[0].lower().replace("_", "-") for line in lines}
+    used = {name.split(".")[0] for path in LIBRARY for name in imports(tree(path))} - set(sys.stdlib_module_names)
+    origin = importlib.metadata.packages_distributions()
+    missing = {
+        module: origin[module]
+        for module in used & set(origin)
+        if not {name.lower().replace("_", "-") for name in origin[module]} & declared
+    }
+    assert not missing.keys() - {"bitsandbytes", "gamengen"}, f"not in pyproject.toml: {missing}"
 
 
 def test_importing_the_package_starts_nothing_and_imports_nothing_heavy() -> None:

@@ -23,8 +23,8 @@ from gamengen import __version__
 from gamengen.machine import processor
 from gamengen.run_folder import git_commit, package_versions
 
-EXTRAS = ("record", "video", "play", "onnx", "human", "doom")
-"""Extras in the order of the report; `dev` and `all` say nothing of their own."""
+UNREPORTED = ("dev", "all")
+"""Extras that say nothing of their own about how the package runs."""
 VARIABLES = (
     "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "HF_HOME", "HF_HUB_OFFLINE", "HF_ENDPOINT",
     "PYTORCH_ENABLE_MPS_FALLBACK",
@@ -86,13 +86,13 @@ def own_requirements() -> list[str]:
 
 def packages(requirements: Iterable[str]) -> dict[str, dict[str, str | None]]:
     """`core` and each extra -> package -> installed version, None where it is missing."""
-    found: dict[str, dict[str, str | None]] = {"core": {}, **{extra: {} for extra in EXTRAS}}
+    found: dict[str, dict[str, str | None]] = {"core": {}}
     for requirement in requirements:
         name = re.match(r"[\w.-]+", requirement)
         extra = re.search(r"extra\s*==\s*['\"]([\w-]+)", requirement)
         group = "core" if extra is None else extra[1]
-        if name is not None and name[0] != "gamengen" and group in found:
-            found[group][name[0]] = _version(name[0])
+        if name is not None and name[0] != "gamengen" and group not in UNREPORTED:
+            found.setdefault(group, {})[name[0]] = _version(name[0])
     if not found["core"]:
         found["core"] = {**package_versions()}
     return {group: dict(sorted(versions.items())) for group, versions in found.items() if versions}
