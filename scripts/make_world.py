@@ -79,6 +79,7 @@ PRESETS = {
         latents="--preset demo",
         unet="--preset demo",
         decoder="--preset demo",
+        evaluation="--preset demo",
         rollout="--num_frames 128 --num_inference_steps 1",
     ),
     # A few hours on 2 CPU cores.
@@ -90,7 +91,7 @@ PRESETS = {
         latents="--preset small",
         unet="--preset small",
         decoder="--preset small",
-        evaluation="--num_starts 256",
+        evaluation="--num_rollouts 16",
     ),
     # The worlds that ship with the repository: 30 frames a second, decisions held for 1 or 2 frames; hours on 2 cores.
     "pong": Config(
@@ -102,7 +103,7 @@ PRESETS = {
         unet="--preset demo --max_train_minutes 100 --ema_max_decay 0.999 --validation_steps 2000",
         decoder="--preset demo --max_train_minutes 3 --max_train_frames 8000",
         rollout="--num_frames 512 --num_inference_steps 1",
-        evaluation="--num_starts 256",
+        evaluation="--num_rollouts 16",
     ),
     # One GPU.
     "atari": Config(
@@ -113,7 +114,7 @@ PRESETS = {
         latents="--preset atari",
         unet="--preset atari",
         decoder="--preset atari",
-        evaluation="--num_starts 1024 --num_worlds 64",
+        evaluation="--preset atari",
     ),
 }
 

@@ -1,27 +1,45 @@
-"""Measure a world on held-out episodes: next frames, control, speed.
+"""Measure a world on held-out episodes: pictures, objects, control, drift, speed, each with its interval.
 
-Reads   a world (or run) folder and the episode dataset it was trained on.
-Writes  <output_dir>/report.json; prints the table.
+Reads   a world (or run) folder or a Hub id, and the episode dataset it was trained on.
+Writes  <output_dir>/report.json (every figure with its sample count and 95 % interval), report.html (open it in a
+        browser), plots/*.png, parts/ (raw values: the same command again goes on where it was stopped), and the
+        figures into the world's model card.
 Example
-    gamengen evaluate --world runs/breakout --dataset data/breakout --output_dir runs/breakout/eval
+    gamengen evaluate --world runs/breakout --dataset data/breakout --split test --output_dir runs/breakout/eval
+    gamengen evaluate --compare runs/a/eval runs/b/eval
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import datetime
+import functools
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import tyro
+from tqdm.auto import tqdm
 
+from gamengen.cards import read_world_facts, write_world_card
 from gamengen.config import to_plain
-from gamengen.contract import check_compatible, read_game_contract
-from gamengen.durable import write_json
-from gamengen.episodes import dataset_fingerprint, read_episodes
-from gamengen.loading import find_world, load_world
-from gamengen.report import print_table, world_table
-from gamengen.run_folder import package_versions, print_plan
+from gamengen.contract import GameContract, check_compatible, read_game_contract
+from gamengen.durable import sha256_file
+from gamengen.emulator_world import EmulatorWorld
+from gamengen.episodes import dataset_fingerprint
+from gamengen.evaluation.compare import compare
+from gamengen.evaluation.networks import find_networks
+from gamengen.evaluation.recordings import Recordings
+from gamengen.evaluation.report import card_figures, write_report
+from gamengen.evaluation.run import evaluate
+from gamengen.evaluation.study import Study
+from gamengen.evaluation.suite import Scale, suite
+from gamengen.evaluation.summary import summary_section, table_text
+from gamengen.loading import find_world, load_pipeline, load_world
+from gamengen.run_folder import RunFolder, package_versions, print_plan
+
+LoadAgent = Callable[[str, GameContract], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,58 +47,174 @@ class Config:
     """Measure a world on held-out episodes."""
 
     preset: str = "default"
-    world: str = tyro.MISSING
-    dataset: str = tyro.MISSING
+    world: str = ""
+    """World folder, run folder or Hub id."""
+    dataset: str = ""
+    """Episode dataset of the same game."""
     split: str = "test"
-    output_dir: str = tyro.MISSING
-    num_starts: int = 64
-    """Next frames that are predicted, and half as many rollouts at most, spread over the episodes."""
-    horizon: int = 64
-    """Frames of a rollout."""
-    steps: tuple[int, ...] = (1, 4)
-    """Denoising steps a frame to compare."""
+    output_dir: str = ""
+    compare: tuple[str, ...] = ()
+    """Output folders of evaluations to set side by side, instead of measuring anything."""
+    scale: Scale = Scale()
     num_worlds: int = 8
     """Games stepped together."""
+    max_minutes: float | None = None
+    """Stop early: each metric gets its share of the time and uses fewer starts; the report says so."""
+    lpips_weights: str | None = None
+    """Folder with alexnet-*.pth (torchvision) and alex.pth (lpips); where they are missing the report says so."""
+    fvd_weights: str | None = None
+    """I3D TorchScript file for FVD."""
+    agent: str | None = None
+    """Stable-Baselines3 zip of an agent of this game; only from a checkout's scripts/evaluate.py."""
+    with_clips: bool = True
+    """Show the best, median and worst samples as clips."""
+    write_card: bool = True
+    """Write the figures into the world folder's model card."""
     seed: int = 0
     device: str = "auto"
+    overwrite: bool = False
     dry_run: bool = False
 
 
-PRESETS = {"default": Config(), "tiny": Config(preset="tiny", num_starts=4, horizon=4, num_worlds=2)}
+PRESETS = {
+    "default": Config(),
+    # A minute on one slow core, for a world that plays 40 frames a second.
+    "demo": Config(
+        preset="demo",
+        scale=Scale(num_starts=64, num_rollouts=8, horizon=64, steps=(1, 4), rollout_steps=(1, 4)),
+        max_minutes=0.5,
+    ),
+    "tiny": Config(
+        preset="tiny",
+        scale=Scale(num_starts=4, num_rollouts=2, horizon=4, steps=(1, 4), rollout_steps=(4,)),
+        num_worlds=2,
+    ),
+    # One GPU.
+    "atari": Config(
+        preset="atari", scale=Scale(num_starts=1024, num_rollouts=256, horizon=256), num_worlds=64
+    ),
+    # GameNGen (arXiv 2408.14837), section 5.1: 2048 held-out trajectories for next frames, 512 for FVD, four steps,
+    # 64 autoregressive frames. Its five held-out levels are the held-out episodes here.
+    "paper": Config(
+        preset="paper",
+        scale=Scale(num_starts=2048, steps=(4,), num_rollouts=512, horizon=64, rollout_steps=(4,)),
+        num_worlds=64,
+    ),
+}  # fmt: skip
 
 
-def main(config: Config) -> dict[str, Any]:
-    """Measure, print and write; the figures, none of them from a dry run."""
-    if config.dry_run:
-        frames = config.num_starts * len(config.steps) + config.num_worlds * config.horizon
-        print_plan("evaluate", config, {"frames": str(frames)})
+def main(config: Config, load_agent: LoadAgent | None = None) -> dict[str, Any]:
+    """Measure, print and write; what report.json holds (nothing after a dry run or a comparison).
+
+    Args:
+        load_agent: (path, game) -> who plays, for --agent; this package knows no agents.
+    """
+    if config.compare:
+        print(compare([Path(folder) for folder in config.compare], config.output_dir or None))
         return {}
+    _check(config, load_agent)
+    if config.dry_run:
+        print_plan("evaluate", config, _cost(config.scale))
+        return {}
+    folder = find_world(config.world)
+    game = read_game_contract(config.dataset)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
-    world = load_world(config.world, config.num_worlds, device=device)
-    check_compatible(read_game_contract(config.dataset), world.contract, config.dataset, find_world(config.world))
-    episodes = list(read_episodes(config.dataset, config.split))
-    if not episodes:
-        raise ValueError(f"{config.dataset} has no {config.split} episodes; record more, or choose another --split")
-    table = world_table(
-        world,
-        episodes,
-        num_starts=config.num_starts,
-        horizon=config.horizon,
-        seed=config.seed,
-        steps=config.steps,
-        play_world=load_world(config.world, 1, device=device),
-    )
-    print_table(table)
-    report = {
-        "config": to_plain(config),
-        "dataset_fingerprint": dataset_fingerprint(config.dataset),
-        "world": str(config.world),
-        "episodes": len(episodes),
+    world, play_world = (load_world(config.world, number, device=device) for number in (config.num_worlds, 1))
+    check_compatible(game, world.contract, config.dataset, folder)
+    held_out = Recordings.open(config.dataset, config.split)
+    fingerprints = {"world": world_fingerprint(folder), "dataset": dataset_fingerprint(config.dataset)}
+    run = RunFolder.open(
+        config.output_dir, "evaluate", config, overwrite=config.overwrite,
+        data_fingerprint=f"{fingerprints['dataset']} {fingerprints['world']}",
+        ignore=("world", "dataset", "max_minutes", "with_clips", "write_card", "compare"),
+    )  # fmt: skip
+    agent = None if config.agent is None or load_agent is None else load_agent(config.agent, game)
+    study = Study(
+        world=world, held_out=held_out, seed=config.seed, play_world=play_world, training=_training(config.dataset),
+        real_game=functools.partial(EmulatorWorld, game), agent=agent, folder=run.path,
+    )  # fmt: skip
+    metrics = suite(world, config.scale, find_networks(config.lpips_weights, config.fvd_weights, agent, device))
+    with tqdm(desc="evaluating", unit="part") as bar:
+        measured = evaluate(study, metrics, run.path, max_minutes=config.max_minutes, progress=_progress(bar))
+    facts = _facts(config, study, device, fingerprints)
+    record = {
+        "config": to_plain(config), "seed": config.seed, "fingerprints": fingerprints, "facts": facts,
         "versions": package_versions(),
-        "figures": table,
+    }  # fmt: skip
+    report = write_report(run.path, study, metrics, measured, facts, record, with_clips=config.with_clips)
+    run.finish({"metrics": sorted(measured)})
+    if config.write_card and Path(config.world).exists():
+        update_card(folder, card_figures(report))
+    summary = summary_section({name: one.figures for name, one in measured.items()}, game.env_id)
+    print("\n".join(table_text(table) for table in summary.tables))
+    print(f"wrote {run.path / 'report.html'} and report.json")
+    return report
+
+
+def update_card(folder: Path, figures: dict[str, Any]) -> None:
+    """Put figures into the model card of a world folder; whatever else it says stays."""
+    pipeline = load_pipeline(folder)
+    parameters = {
+        name: sum(weights.numel() for weights in part.parameters())
+        for name, part in pipeline.components.items()
+        if hasattr(part, "parameters")
     }
-    folder = Path(config.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "report.json", report)
-    print(f"wrote {folder / 'report.json'}")
-    return table
+    facts = replace(read_world_facts(folder), figures=figures)
+    write_world_card(folder, pipeline.world_contract, parameters, facts)
+
+
+def world_fingerprint(folder: Path) -> str:
+    """Of all weights and configs in a world folder: changes when any of them does, not with its card."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix in (".safetensors", ".json", ".pt"))
+    names = [path for path in files if path.name not in ("facts.json", "manifest.json")]
+    digest = hashlib.sha256()
+    for path in names:
+        digest.update(f"{path.relative_to(folder).as_posix()} {sha256_file(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _check(config: Config, load_agent: LoadAgent | None) -> None:
+    absent = [name for name in ("world", "dataset", "output_dir") if not getattr(config, name)]
+    if absent:
+        raise ValueError(f"--{absent[0]} is missing: an evaluation needs --world, --dataset and --output_dir")
+    if config.agent is not None and load_agent is None:
+        raise ValueError("--agent needs the agents of a checkout: run scripts/evaluate.py of the repository")
+
+
+def _cost(scale: Scale) -> dict[str, str]:
+    next_frames = scale.num_starts * len(scale.steps)
+    rollouts = scale.num_rollouts * scale.horizon * len(scale.rollout_steps)
+    return {"next frames": str(next_frames), "frames of rollouts": str(rollouts)}
+
+
+def _training(dataset: str) -> Recordings | None:
+    try:
+        return Recordings.open(dataset, "train")
+    except ValueError:
+        return None  # a dataset of held-out episodes alone
+
+
+def _progress(bar: Any) -> Callable[[str, int, int], None]:
+    def show(metric: str, done: int, planned: int) -> None:
+        if done == 0:
+            bar.reset(total=planned)
+        bar.set_description(metric.replace("_", " "))
+        bar.update(done - bar.n)
+
+    return show
+
+
+def _facts(config: Config, study: Study, device: str, fingerprints: dict[str, str]) -> dict[str, str]:
+    """For the head of the page."""
+    lengths = study.held_out.lengths
+    game, contract = study.game, study.world.contract
+    threads = f"{device}, {torch.get_num_threads()} threads"
+    return {
+        "world": f"{config.world} ({fingerprints['world'][:12]})",
+        "dataset": f"{config.dataset}, {config.split} ({fingerprints['dataset'][:12]})",
+        "held out": f"{len(lengths)} episodes, {sum(lengths.values())} frames at {game.fps:g} a second",
+        "kind": f"{contract.kind}, {contract.context_length} frames of context",
+        "machine": torch.cuda.get_device_name() if device.startswith("cuda") else threads,
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "seed": str(config.seed),
+    }

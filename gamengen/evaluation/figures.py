@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -73,6 +73,13 @@ class Figure:
     episodes: int
     unit: str = ""
     better: str = ""
+
+    def at(self, *index: int) -> Figure:
+        """One value of a curve or table, with its interval."""
+        value, low, high = self.value, self.low, self.high
+        for i in index:
+            value, low, high = value[i], low[i], high[i]
+        return replace(self, value=value, low=low, high=high)
 
     def array(self, which: Literal["value", "low", "high"] = "value") -> Values:
         """The curve or table as floats, NaN where undefined."""

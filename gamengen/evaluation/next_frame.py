@@ -41,18 +41,20 @@ def pixel_values(
     Returns:
         Measure -> (2,). LPIPS only with `perceptual`, SSIM only where its window fits.
     """
-    everywhere, moving = SquaredError(), SquaredError()
-    everywhere.add(real, shown)
-    moving.add(real, shown, moving_pixels(before, real))
-    values = {
-        "psnr": np.array([everywhere.total, everywhere.count]),
-        "moving_psnr": np.array([moving.total, moving.count]),
-    }
+    values = squared_errors(before, real, shown)
     if min(real.shape[:2]) >= SSIM_WINDOW:
         values["ssim"] = np.array([ssim(real, shown), 1.0])
     if perceptual is not None:
         values["lpips"] = np.array([perceptual(real[None], shown[None])[0], 1.0])
     return values
+
+
+def squared_errors(before: Frames, real: Frames, shown: Frames) -> dict[str, Values]:
+    """`psnr` and `moving_psnr` of one frame -> (2,) squared errors and how many; arguments as in `pixel_values`."""
+    everywhere, moving = SquaredError(), SquaredError()
+    everywhere.add(real, shown)
+    moving.add(real, shown, moving_pixels(before, real))
+    return {name: np.array([e.total, e.count]) for name, e in (("psnr", everywhere), ("moving_psnr", moving))}
 
 
 @dataclass(frozen=True, kw_only=True)

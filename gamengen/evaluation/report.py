@@ -1,0 +1,129 @@
+"""What an evaluation leaves behind: report.json, report.html and the plots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from gamengen.durable import read_json, write_bytes, write_json
+from gamengen.evaluation.clips import Shown, show
+from gamengen.evaluation.figures import Figure, Figures
+from gamengen.evaluation.metric import Metric
+from gamengen.evaluation.page import Block, page
+from gamengen.evaluation.plots import draw
+from gamengen.evaluation.run import Measured
+from gamengen.evaluation.section import Section
+from gamengen.evaluation.study import Study
+from gamengen.evaluation.summary import summary_section
+
+REPORT_FILE, PAGE_FILE, PLOT_FOLDER = "report.json", "report.html", "plots"
+FORMAT_VERSION = 1
+
+
+def write_report(
+    folder: str | Path,
+    study: Study,
+    metrics: Sequence[Metric],
+    measured: Mapping[str, Measured],
+    facts: Mapping[str, str],
+    record: Mapping[str, Any],
+    *,
+    with_clips: bool = True,
+) -> dict[str, Any]:
+    """Write all three and give back what report.json holds.
+
+    Args:
+        facts: for the head of the page: name -> value.
+        record: JSON values that belong to the run: config, seeds, fingerprints, versions.
+        with_clips: dream the best, median and worst samples again to show them.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    report = {"format_version": FORMAT_VERSION, **record, "metrics": to_json(measured)}
+    write_json(folder / REPORT_FILE, report)
+    figures = {name: one.figures for name, one in measured.items()}
+    summary = summary_section(figures, study.game.env_id)
+    summary = replace(summary, notes=tuple(shortened(measured)))
+    blocks = [Block(summary, _plots(folder, summary))]
+    # One game is dreamt again at a time: in a world of one slot where there is one.
+    alone = replace(study, world=study.play_world or study.world)
+    for metric in metrics:
+        one = measured[metric.name]
+        if one.missing is not None:
+            text = "Not measured."
+            blocks.append(Block(Section(_title(metric.name), text, notes=[f"Not measured: {one.missing}"])))
+            continue
+        sections = metric.sections(one.figures)
+        clips: list[tuple[str, list[Shown]]] = list(show(metric, alone, one.samples)) if with_clips else []
+        for number, section in enumerate(sections):
+            blocks.append(Block(section, _plots(folder, section), clips if number == len(sections) - 1 else ()))
+    title = f"{study.game.env_id}: how good is the dream?"
+    write_bytes(folder / PAGE_FILE, page(title, facts, blocks).encode())
+    return report
+
+
+def to_json(measured: Mapping[str, Measured]) -> dict[str, Any]:
+    """Metric -> its figures and how much of it was measured."""
+    return {
+        name: {
+            "missing": one.missing,
+            "parts_done": one.parts_done,
+            "parts_planned": one.parts_planned,
+            "samples": len(one.samples),
+            "figures": {path: asdict(figure) for path, figure in one.figures.items()},
+        }
+        for name, one in measured.items()
+    }
+
+
+def read_report(folder: str | Path) -> tuple[dict[str, Any], dict[str, Figures]]:
+    """report.json of an evaluation's folder, and its figures by metric.
+
+    Raises:
+        FileNotFoundError, ValueError: missing, damaged or of another version, by name.
+    """
+    path = Path(folder) / REPORT_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: expected the output folder of an evaluation")
+    report = read_json(path)
+    if not isinstance(report, dict) or report.get("format_version") != FORMAT_VERSION:
+        raise ValueError(f"{path}: expected a report of format version {FORMAT_VERSION}; evaluate again")
+    figures = {
+        name: {key: Figure(**values) for key, values in metric["figures"].items()}
+        for name, metric in report["metrics"].items()
+    }
+    return report, figures
+
+
+def shortened(measured: Mapping[str, Measured]) -> list[str]:
+    """A sentence for every metric that the time did not suffice for."""
+    return [
+        f"{_title(name)}: the time was over after {one.parts_done} of {one.parts_planned} parts, so it stands on "
+        f"{len(one.samples)} starts; the same command with more --max_minutes goes on from here."
+        for name, one in measured.items()
+        if one.parts_done < one.parts_planned
+    ]
+
+
+def _plots(folder: Path, section: Section) -> dict[str, bytes]:
+    drawn = {}
+    for plot in section.plots:
+        (folder / PLOT_FOLDER).mkdir(exist_ok=True)
+        drawn[plot.title] = draw(plot)
+        write_bytes(folder / PLOT_FOLDER / f"{plot.name}.png", drawn[plot.title])
+    return drawn
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def card_figures(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a report belongs into a model card: the single figures, without curves and tables."""
+    return {
+        name: {path: figure for path, figure in metric["figures"].items() if not isinstance(figure["value"], list)}
+        for name, metric in report["metrics"].items()
+        if metric["figures"]
+    }

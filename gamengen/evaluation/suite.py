@@ -1,0 +1,56 @@
+"""Which metrics an evaluation has, and how much of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gamengen.evaluation.frechet import ClipFeatures
+from gamengen.evaluation.metric import Metric
+from gamengen.evaluation.next_frame import NextFrame, PairDistance
+from gamengen.evaluation.rollouts import Rollouts
+from gamengen.evaluation.speed import Speed
+from gamengen.evaluation.study import step_settings
+from gamengen.world import World
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How much is measured."""
+
+    num_starts: int = 256
+    """Next frames that are predicted, spread over the held-out episodes."""
+    steps: tuple[int, ...] = (1, 2, 4, 8)
+    """Denoising steps a frame at which next frames and speed are compared."""
+    num_rollouts: int = 32
+    """Free-running rollouts."""
+    horizon: int = 256
+    """Frames of a rollout; no more than the longest held-out episode has."""
+    rollout_steps: tuple[int, ...] = (1, 4)
+    """Denoising steps a frame of the rollouts and of what follows."""
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Networks that somebody else trained, where they are at hand, and what is missing where they are not."""
+
+    perceptual: PairDistance | None = None
+    clip_features: tuple[ClipFeatures, ...] = ()
+    lpips_missing: str = ""
+    clips_missing: tuple[str, ...] = ()
+
+
+def suite(world: World, scale: Scale, networks: Networks) -> Sequence[Metric]:
+    """All metrics, in the order of the report."""
+    settings, rollout_settings = step_settings(world, scale.steps), step_settings(world, scale.rollout_steps)
+    return [
+        NextFrame(
+            settings=settings, num_starts=scale.num_starts, perceptual=networks.perceptual,
+            perceptual_missing=networks.lpips_missing,
+        ),
+        Rollouts(
+            settings=rollout_settings, num_starts=scale.num_rollouts, horizon=scale.horizon,
+            perceptual=networks.perceptual, clip_features=networks.clip_features, not_measured=networks.clips_missing,
+        ),
+        Speed(settings=settings),
+    ]  # fmt: skip
