@@ -11,6 +11,7 @@ import contextlib
 import fnmatch
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -193,7 +194,8 @@ def push(
     """
     from huggingface_hub import HfApi
 
-    with clear_errors(repo_id, kind, None):
+    with clear_errors(repo_id, kind, None), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="It seems that you are about to commit a data file")
         commit = HfApi(token=token).upload_folder(
             repo_id=repo_id, repo_type=kind, folder_path=folder, commit_message=message,
             allow_patterns=None if only is None else list(only), ignore_patterns=[*NEVER_PUSHED, *ignore],

@@ -118,7 +118,7 @@ class LoopbackHub:
 
     def environment(self, home: Path, token: str | None = WRITE_TOKEN, **more: str) -> dict[str, str]:
         """For a client process: this Hub, and a cache of its own below `home`."""
-        mine = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
+        mine = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING")) and "OFFLINE" not in k}
         return {
             **mine, "HF_ENDPOINT": self.url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_UPDATE_CHECK": "1",

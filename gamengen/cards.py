@@ -1,0 +1,286 @@
+"""The cards of worlds and datasets: what it is, how it was made, how good it is, how to use it, what it cannot do.
+
+A card is a README.md with metadata that the Hub reads, the figures among it (`model-index`). It is a function of what
+the folder holds, so it is written anew whenever that changes, and says nothing that was not measured.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gamengen.contract import GameContract, WorldContract
+from gamengen.durable import read_json, write_bytes, write_json
+
+CARD_FILE = "README.md"
+FACTS_FILE = "facts.json"
+PREVIEW_FILE = "preview.gif"
+PIPELINE_FILE = "pipeline.py"
+UNNAMED = "OWNER/NAME"
+"""Stands in the lines to copy of a card that was not pushed yet."""
+PROJECT = "gamengen"
+_STANDALONE = Path(__file__).with_name("standalone_pipeline.py")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One measured figure."""
+
+    name: str
+    """What was measured and in which setting, such as `next_frame / 4 steps / psnr`."""
+    value: float
+    low: float | None = None
+    """Of the 95 % interval, where there is one."""
+    high: float | None = None
+    samples: int | None = None
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class WorldFacts:
+    """What a world folder knows about its making beyond its contract. It travels with the folder."""
+
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    """The `figures` of an evaluation's report.json."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """Setting -> value, JSON values: how it was trained."""
+    preview: bytes | None = None
+    """A GIF of the dream."""
+
+
+def read_world_facts(folder: str | Path) -> WorldFacts:
+    """The facts in a world folder; empty ones where it has none."""
+    folder = Path(folder)
+    known = read_json(folder / FACTS_FILE) if (folder / FACTS_FILE).is_file() else {}
+    preview = folder / PREVIEW_FILE
+    return WorldFacts(
+        known.get("figures", {}), known.get("training", {}), preview.read_bytes() if preview.is_file() else None
+    )
+
+
+def write_world_card(
+    folder: str | Path,
+    contract: WorldContract,
+    parameters: Mapping[str, int],
+    facts: WorldFacts,
+    repo_id: str = UNNAMED,
+) -> None:
+    """Put card, facts, preview and the self-contained pipeline.py into a world folder.
+
+    Args:
+        parameters: component -> number of its weights.
+        repo_id: where it goes, for the lines to copy.
+    """
+    folder = Path(folder)
+    write_json(folder / FACTS_FILE, {"figures": facts.figures, "training": facts.training})
+    if facts.preview is not None:
+        write_bytes(folder / PREVIEW_FILE, facts.preview)
+    write_bytes(folder / CARD_FILE, world_card(contract, parameters, facts, repo_id).encode())
+    shutil.copyfile(_STANDALONE, folder / PIPELINE_FILE)
+
+
+def facts_of(figures: Any, where: tuple[str, ...] = ()) -> Iterator[Fact]:
+    """The single figures in a report's nested mappings: numbers, or mappings with `value`, `low`, `high`, `samples`.
+
+    Curves and tables (lists) are left to the report.
+    """
+    if isinstance(figures, bool) or not isinstance(figures, (Mapping, int, float)):
+        return
+    if not isinstance(figures, Mapping):
+        yield Fact(" / ".join(where), float(figures))
+    elif "value" not in figures:
+        for name, part in figures.items():
+            yield from facts_of(part, (*where, *str(name).split("/")))
+    elif isinstance(figures["value"], (int, float)):
+        yield Fact(
+            " / ".join(where), float(figures["value"]), figures.get("low"), figures.get("high"),
+            figures.get("samples"), figures.get("unit", ""),
+        )  # fmt: skip
+
+
+def world_card(
+    contract: WorldContract, parameters: Mapping[str, int], facts: WorldFacts, repo_id: str = UNNAMED
+) -> str:
+    """The README.md of a world, metadata first."""
+    game, codec = contract.game, contract.codec
+    measured = list(facts_of(facts.figures))
+    seconds = contract.context_length / game.fps
+    settings = [
+        ("kind of world", contract.kind),
+        ("context", f"{contract.context_length} frames and actions ({seconds:.2g} s)"),
+        ("latents", f"{'x'.join(map(str, codec.array_shape))} from {game.frame_height}x{game.frame_width} pixels"),
+        *((f"parameters, {name}", f"{count / 1e6:.2f} M") for name, count in parameters.items()),
+        *((name.replace("_", " "), value) for name, value in contract.settings.items()),
+        *((name.replace("_", " "), value) for name, value in facts.training.items()),
+    ]
+    parts = [
+        f"# {game.env_id}, dreamt",
+        f"![The dream]({PREVIEW_FILE})" if facts.preview is not None else "",
+        f"A diffusion world model of `{game.env_id}`: from the last {contract.context_length} frames and the action it "
+        f"makes the next frame, {game.fps:g} of them a second of the game. No game runs underneath. Made with "
+        f"{PROJECT}, after [GameNGen](https://arxiv.org/abs/2408.14837).",
+        "## How to use it",
+        _USE_WORLD.format(repo_id=repo_id),
+        "## Game and data",
+        _game_section(game),
+        "## Settings",
+        _table(("setting", "value"), settings),
+        "## Measured",
+        _measured_section(measured),
+        "## Limits",
+        _WORLD_LIMITS.format(length=contract.context_length, seconds=f"{seconds:.2g}"),
+        "## Licence",
+        _LICENCE.format(what="The weights were learnt from", env_id=game.env_id),
+    ]
+    return _metadata(_world_metadata(game, measured)) + "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _world_metadata(game: GameContract, measured: Sequence[Fact]) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "library_name": "diffusers", "license": "other", "license_name": "game-content",
+        "license_link": f"{CARD_FILE}#licence",
+        "tags": [PROJECT, "world-model", "diffusers", "reinforcement-learning", "game", game.env_id.split("/")[-1]],
+    }  # fmt: skip
+    if measured:
+        metrics = [
+            {"type": fact.name.split(" / ")[-1], "name": fact.name, "value": round(fact.value, 4), "verified": False}
+            for fact in measured
+        ]
+        dataset = {"name": f"{game.env_id}, held-out episodes", "type": game.env_id.split("/")[-1].lower()}
+        task = {"type": "other", "name": "world modelling"}
+        result = {"task": task, "dataset": dataset, "metrics": metrics}
+        metadata["model-index"] = [{"name": f"{PROJECT} {game.env_id}", "results": [result]}]
+    return metadata
+
+
+def _measured_section(measured: Sequence[Fact]) -> str:
+    if not measured:
+        return "Not measured yet: `gamengen evaluate --world <this> --dataset <episodes> --output_dir eval` does it."
+    rows = []
+    for fact in measured:
+        interval = "" if fact.low is None or fact.high is None else f" ({fact.low:.2f} to {fact.high:.2f})"
+        count = "" if fact.samples is None else str(fact.samples)
+        rows.append((fact.name, f"{fact.value:.2f}{interval} {fact.unit}".rstrip(), count))
+    return "On held-out episodes; in brackets the 95 % interval.\n\n" + _table(("figure", "value", "samples"), rows)
+
+
+def _game_section(game: GameContract) -> str:
+    hold = f"{game.hold[0]} to {game.hold[1]}" if game.hold[0] != game.hold[1] else str(game.hold[0])
+    settings = [
+        ("game", f"`{game.env_id}`"),
+        ("frames", f"{game.frame_height}x{game.frame_width} {game.colour_order}, {game.fps:g} a second"),
+        ("emulator frames a recorded frame", game.frame_skip),
+        ("recorded frames a decision was held", hold),
+        ("sticky actions", game.sticky_probability),
+        ("max-pooling of the last two emulator frames", "yes" if game.max_pool else "no"),
+        ("random no-op starts, at most", game.noop_start_max),
+        ("action set", game.action_set),
+    ]
+    actions = [
+        (number, action.meaning, " + ".join(f"`{key}`" for key in action.keys) or "-")
+        for number, action in enumerate(game.actions)
+    ]
+    return f"{_table(('setting', 'value'), settings)}\n\n{_table(('action', 'meaning', 'keys'), actions)}"
+
+
+def dataset_card(
+    game: GameContract,
+    splits: Sequence[str],
+    statistics: Sequence[tuple[str, Any]] = (),
+    *,
+    preview: bool = False,
+    repo_id: str = UNNAMED,
+) -> str:
+    """The README.md of an episode dataset.
+
+    Args:
+        splits: those that have a file; a pattern without one would stop `datasets.load_dataset`.
+        statistics: name -> value, what the recording holds.
+        preview: whether `PREVIEW_FILE` lies beside it.
+    """
+    files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in splits]
+    metadata: dict[str, Any] = {
+        "configs": [{"config_name": "default", "data_files": files}],
+        "license": "other", "license_name": "game-content", "license_link": f"{CARD_FILE}#licence",
+        "tags": [PROJECT, "world-model", "reinforcement-learning", "game", game.env_id.split("/")[-1]],
+    }  # fmt: skip
+    parts = [
+        f"# {game.env_id}, recorded",
+        f"![The recording]({PREVIEW_FILE})" if preview else "",
+        _DATASET_INTRODUCTION,
+        _table(("recording", "value"), statistics) if statistics else "",
+        "## How to use it",
+        _USE_DATASET.format(repo_id=repo_id),
+        "## Game",
+        _game_section(game),
+        "## Limits",
+        _DATASET_LIMITS,
+        "## Licence",
+        _LICENCE.format(what="The frames are pictures of", env_id=game.env_id),
+    ]
+    return _metadata(metadata) + "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _metadata(values: Mapping[str, Any]) -> str:
+    import yaml
+
+    return f"---\n{yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)}---\n"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    def line(cells: Sequence[Any]) -> str:
+        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+    return "\n".join([line(head), "|" + "---|" * len(head), *map(line, rows)])
+
+
+_USE_WORLD = """With the package (`pip install gamengen`):
+
+```python
+from gamengen.loading import load_start_states, load_world
+
+world = load_world("{repo_id}", num_worlds=1, num_inference_steps=4)
+world.reset(load_start_states("{repo_id}")[:1], seeds=[0])
+frame = world.step([0]).frames[0]  # uint8 (H, W, 3) after action 0
+```
+
+`gamengen play --world {repo_id}` plays it in a browser, `gamengen rollout --world {repo_id}` makes a clip.
+
+Without it, by the code in this repository's `pipeline.py` (read it before you trust it; needs `diffusers`, `pyarrow`):
+
+```python
+from diffusers import DiffusionPipeline
+
+dream = DiffusionPipeline.from_pretrained("{repo_id}", custom_pipeline="{repo_id}", trust_remote_code=True)
+dream.reset(start=0, seed=0)
+frame = dream.step(0, num_inference_steps=4)  # the same frame
+```"""
+
+_WORLD_LIMITS = """- It remembers {length} frames ({seconds} s). What left the screen before that is
+  forgotten and may come back otherwise.
+- It knows what its recordings show: situations and actions that are rare there are dreamt badly.
+- Small errors feed back into later frames; a dream may drift or leave the game's rules, the score's among them.
+- It is no replacement for the game in any comparison of players or agents."""
+
+_USE_DATASET = """```python
+from datasets import load_dataset
+
+rows = load_dataset("{repo_id}", split="train", streaming=True)  # or the path of this folder
+```
+
+Or as what world models are trained on: `python scripts/encode_latents.py --dataset {repo_id} ...`."""
+
+_DATASET_INTRODUCTION = """One row a frame, lossless (PNG, a palette of up to 256 colours). `action` is chosen on
+seeing `image` and leads to the next row's image; in the last row of an episode `action` and `reward` are null, and
+`terminated` or `truncated` says how it ended. Splits are by whole episode. `seed`, `noop_starts` and the actions since
+the episode's first frame put the emulator back into any recorded state. `streams/` holds the size and sha256 of every
+file."""
+
+_DATASET_LIMITS = """It shows how its players played, no more: what they never did is not in it. Sound and the console's
+inner state (but for its memory, where `ram` is given) were not recorded."""
+
+_LICENCE = """{what} `{env_id}`, which is the property of its owners; no rights to it are given here. The code that
+made this is under Apache-2.0."""
