@@ -8,6 +8,7 @@ from typing import Any
 
 from gamengen.contract import WorldContract, world_from_dict
 from gamengen.durable import read_json
+from gamengen.hub import resolve
 from gamengen.world import StartState, World
 
 INDEX_FILE = "model_index.json"
@@ -16,12 +17,15 @@ _PLACES = ("", "world", "unet/world")
 """Where a world folder stands in what a user names: itself, a remade world's folder, a run's folder."""
 
 
-def find_world(path: str | Path) -> Path:
-    """The world folder that `path` is or holds.
+def find_world(path: str | Path, revision: str | None = None) -> Path:
+    """The world folder that `path` is or holds; of a Hub id, its folder in the cache.
 
+    Args:
+        revision: branch, tag or commit on the Hub.
     Raises:
-        FileNotFoundError: names the places that were looked at.
+        FileNotFoundError: names the places that were looked at. PermissionError: the Hub wants another token.
     """
+    path = resolve(path, revision=revision)
     for place in _PLACES:
         folder = Path(path) / place
         if (folder / INDEX_FILE).is_file():
@@ -43,9 +47,10 @@ def load_pipeline(path: str | Path, *, parts: bool = False, **kwargs: Any) -> An
     from gamengen.autoencoder import load_vae
     from gamengen.pipeline import GameNGenPipeline
 
-    folder = find_world(Path(path) / "unet" if parts else path)
-    decoder = Path(path) / "decoder"
-    if folder == Path(path) / "unet/world" and (decoder / "config.json").is_file():
+    path = resolve(path, revision=kwargs.pop("revision", None))
+    folder = find_world(path / "unet" if parts else path)
+    decoder = path / "decoder"
+    if folder == path / "unet/world" and (decoder / "config.json").is_file():
         kwargs.setdefault("vae", load_vae(str(decoder)))
     return GameNGenPipeline.from_pretrained(folder, **kwargs)
 
@@ -60,12 +65,14 @@ def load_world(
     num_threads: int | None = None,
     cache_dir: str | Path | None = None,
     progress: Callable[[str], None] | None = None,
+    revision: str | None = None,
+    variant: str | None = None,
     **options: Any,
 ) -> World:
-    """A World from disk, dispatched on the `kind` and `format_version` of its contract.
+    """A World from disk or the Hub, dispatched on the `kind` and `format_version` of its contract.
 
     Args:
-        path: a world folder, or a run folder that holds one.
+        path: a world folder, a run folder that holds one, or a Hub id.
         num_worlds: B, games stepped together.
         device: where the network runs, such as `cpu` or `cuda`.
         dtype: of the network's arithmetic; None is float32, and bfloat16 for `compile` on a GPU.
@@ -74,15 +81,17 @@ def load_world(
         num_threads: CPU threads of the backend; None leaves PyTorch's number, `auto` then tries several.
         cache_dir: where exported networks are kept; None is $GAMENGEN_CACHE or the user's cache folder.
         progress: is told, in a line of text, what is under way while the world gets ready.
+        revision, variant: on the Hub, branch, tag or commit; and the form of the weights, such as `fp16`.
         options: of the kind, as `World.set_option` takes them: `num_inference_steps`, ...
     """
+    path = resolve(path, revision=revision)
     index = find_world(path) / INDEX_FILE
     contract = load_contract(path)
     if contract.kind == "latent_diffusion" and contract.format_version == FORMAT_VERSION:
         from gamengen.latent_world import LatentWorld
 
         return LatentWorld(
-            load_pipeline(path),
+            load_pipeline(path, variant=variant),
             num_worlds,
             device=device,
             dtype=dtype,
@@ -114,11 +123,11 @@ def load_contract(path: str | Path) -> WorldContract:
         raise ValueError(f"{index}: {error}") from error
 
 
-def load_start_states(path: str | Path) -> list[StartState]:
-    """The start states that ship with a world."""
+def load_start_states(path: str | Path, revision: str | None = None) -> list[StartState]:
+    """The start states that ship with a world, on disk or on the Hub."""
     from gamengen.start_states import read_start_states
 
-    file = find_world(path) / "start_states.parquet"
+    file = find_world(path, revision) / "start_states.parquet"
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: the world folder is incomplete")
     return read_start_states(file)
