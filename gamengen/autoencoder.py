@@ -23,9 +23,11 @@ from torch import Tensor
 from gamengen.contract import CodecContract, GameContract, check_compatible, codec_from_dict, to_dict
 from gamengen.durable import publish_folder, read_json, write_json
 from gamengen.frames import Padding, check_size, crop, pad, padding_to_multiple, to_float, to_frames
-from gamengen.manifest import verify_if_listed, write_manifest
+from gamengen.hub import component_files, resolve
+from gamengen.manifest import MANIFEST_FILE, verify_if_listed, write_manifest
 
 CODEC_FILE = "codec.json"
+_VAE_FOLDER = "vae"
 LATENT_MULTIPLE = 4
 """Of both sides of a latent, by padding: a UNet that halves it twice needs no interpolation. 160x210: 160x224."""
 BATCH_FRAMES = 32
@@ -50,17 +52,16 @@ def load_vae(path_or_id: str | os.PathLike[str], revision: str | None = None, va
         FileNotFoundError: no autoencoder there.
         ValueError: another class of model; weights that are damaged, or missing.
     """
-    where = str(path_or_id)
-    subfolder, config = _find_config(where, revision)
+    where = _resolve(path_or_id, revision, variant)
+    subfolder, config = _find_config(where)
     kinds: dict[str, type[Vae]] = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
     kind = kinds.get(str(config.get("_class_name")))
     if kind is None:
         raise ValueError(f"{where}: expected an AutoencoderKL or AutoencoderTiny, got {config.get('_class_name')!r}")
     try:
         vae = kind.from_pretrained(
-            where, subfolder=subfolder, revision=revision, variant=variant, torch_dtype=torch.float32,
-            low_cpu_mem_usage=False,
-        )  # fmt: skip
+            where, subfolder=subfolder, variant=variant, torch_dtype=torch.float32, low_cpu_mem_usage=False
+        )
     except (SafetensorError, RuntimeError, OSError) as error:
         raise ValueError(f"{where}: the weights are damaged, missing or do not fit config.json: {error}") from error
     align_weights(vae)
@@ -247,30 +248,28 @@ def open_codec(
     Raises:
         ContractMismatch: the autoencoder was trained for another game.
     """
-    if not (Path(path_or_id) / CODEC_FILE).is_file():
-        return AutoencoderCodec(load_vae(path_or_id, revision, variant), game)
-    codec = load_autoencoder_codec(path_or_id)
-    check_compatible(game, codec.contract, game_from, Path(path_or_id) / CODEC_FILE)
+    folder = _resolve(path_or_id, revision, variant)
+    if not (folder / CODEC_FILE).is_file():
+        return AutoencoderCodec(load_vae(folder, variant=variant), game)
+    codec = load_autoencoder_codec(folder)
+    check_compatible(game, codec.contract, game_from, folder / CODEC_FILE)
     return codec
 
 
-def _find_config(where: str, revision: str | None) -> tuple[str | None, dict[str, Any]]:
+def _resolve(path_or_id: str | os.PathLike[str], revision: str | None, variant: str | None) -> Path:
+    wanted = [CODEC_FILE, MANIFEST_FILE, *component_files(("", _VAE_FOLDER), variant)]
+    return resolve(path_or_id, revision=revision, files=wanted)
+
+
+def _find_config(where: Path) -> tuple[str | None, dict[str, Any]]:
     """The subfolder of an autoencoder's config.json, and what it says."""
-    if Path(where).exists():
-        for subfolder in (None, "vae"):
-            file = Path(where, subfolder or "", "config.json")
-            if file.is_file():
-                return subfolder, read_json(file)
-        raise FileNotFoundError(f"{where} holds no autoencoder: neither config.json nor vae/config.json is there")
-    failures = []
-    for subfolder in (None, "vae"):
-        try:
-            return subfolder, dict(AutoencoderKL.load_config(where, subfolder=subfolder, revision=revision))
-        except OSError as error:
-            failures.append(str(error))
+    for subfolder in (None, _VAE_FOLDER):
+        file = where / (subfolder or "") / "config.json"
+        if file.is_file():
+            return subfolder, read_json(file)
     raise FileNotFoundError(
-        f"{where} is neither a folder nor a Hub repository with an autoencoder at its top or in vae/:\n"
-        + "\n".join(failures)
+        f"{where} holds no autoencoder: neither config.json nor vae/config.json is there; expected a folder of "
+        "scripts/train_vae.py, one that diffusers wrote, or a Hub id"
     )
 
 

@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 from gamengen.contract import ContractMismatch, GameContract, read_game_contract, to_dict
 from gamengen.durable import DamagedFile, read_sealed_json
 from gamengen.frame_png import decode_png
+from gamengen.hub import read_bytes
 
 SPLITS = ("train", "validation", "test")
 DATA_FOLDER = "data"
@@ -182,9 +183,11 @@ def read_verified(path: Path, entry: dict[str, Any]) -> bytes:
         ValueError: names the file and what differs.
     """
     advice = "restore it from a copy, or delete the stream's json beside it and record again"
-    if not path.is_file():
-        raise DamagedFile(f"{path} is missing: the index lists it with {entry['bytes']} bytes; {advice}")
-    data = path.read_bytes()
+    try:
+        data = read_bytes(path)
+    except FileNotFoundError as error:
+        missing = f"{path} is missing: the index lists it with {entry['bytes']} bytes"
+        raise DamagedFile(f"{missing} ({error}); {advice}") from error
     if len(data) != entry["bytes"]:
         raise DamagedFile(f"{path} is damaged: expected {entry['bytes']} bytes, got {len(data)}; {advice}")
     found = hashlib.sha256(data).hexdigest()

@@ -20,6 +20,8 @@ from typing import Literal
 Kind = Literal["model", "dataset"]
 NEVER_PUSHED = ("*.tmp", "*.tmp/*", ".lock", "*/.lock", "*.replaced/*", ".cache/*")
 """What a run leaves beside its results: unfinished files, locks, the Hub client's own notes."""
+DATASET_INDEX = ("contract.json", "README.md", "streams/*")
+"""Of an episode dataset: everything but the frames."""
 WEIGHTS = "diffusion_pytorch_model"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w][\w.-]*")
 _SNAPSHOT = re.compile(r"/(model|dataset)s--([^/]+?)--([^/]+)/snapshots/([0-9a-f]{40})/(.+)$")
@@ -104,6 +106,25 @@ def resolve_file(
             f"{repo_id} on the Hub: expected one file {file or pattern!r}, it has {names}; name one as {repo_id}/<file>"
         )
     return found[0]
+
+
+def resolve_dataset(
+    path_or_id: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    streaming: bool = False,
+    token: str | None = None,
+) -> Path:
+    """The folder of an episode dataset.
+
+    Args:
+        streaming: of a dataset on the Hub download the index alone; episodes are then fetched file by file as they are
+            read, checked and not kept (`read_bytes`).
+    Raises:
+        FileNotFoundError, PermissionError: as `resolve`.
+    """
+    files = DATASET_INDEX if streaming else None
+    return resolve(path_or_id, kind="dataset", revision=revision, files=files, token=token)
 
 
 def component_files(folders: Sequence[str], variant: str | None = None) -> list[str]:
