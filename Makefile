@@ -16,7 +16,7 @@ WARM = gamengen.pipeline, gamengen.encoding, gamengen.emulator, gamengen.media, 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gamengen needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; set PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e ".[record,video,play,onnx,dev]"
+	.venv/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e ".[record,video,eval,play,onnx,dev]"
 	PYTHONDONTWRITEBYTECODE= .venv/bin/python -c 'import $(WARM)'
 	@touch $@
 
@@ -26,8 +26,11 @@ demo: venv
 # The world that ships with the repository, else the one that `make demo` made.
 WORLD ?= $(firstword $(patsubst %/model_index.json,%,$(wildcard worlds/pong/model_index.json runs/demo/world/model_index.json)))
 
-play: venv
+.PHONY: world
+world:
 	@test -n "$(WORLD)" || { echo "there is no world to play yet: make demo makes one in a quarter of an hour; or name one: make play WORLD=runs/breakout" >&2; exit 1; }
+
+play: world venv
 	.venv/bin/python scripts/play.py --world $(WORLD)
 
 # One thread a process: the tests are small, and threads that wait for each other cost more than they give.

@@ -37,6 +37,7 @@ class Running:
     port: int
     engine: Engine
     clients: list[Client] = field(default_factory=list)
+    http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30, trust_env=False, verify=False))
 
     @property
     def url(self) -> str:
@@ -50,7 +51,7 @@ class Running:
 
     def get(self, path: str, **kwargs: Any) -> httpx.Response:
         """One HTTP request."""
-        return httpx.request(kwargs.pop("method", "GET"), self.url + path, timeout=30, **kwargs)
+        return self.http.request(kwargs.pop("method", "GET"), self.url + path, **kwargs)
 
     def wait_for_clients(self, count: int) -> None:
         """Until so many sessions are open."""
@@ -78,6 +79,7 @@ def running(source: Source, *, codec: Any = "raw", token: str | None = None, **e
     finally:
         for client in player.clients:
             client.close()
+        player.http.close()
         server.should_exit = True
         thread.join(timeout=20)
         assert not thread.is_alive(), "the server did not end"
