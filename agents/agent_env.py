@@ -11,6 +11,7 @@ import numpy as np
 from agents.observation import OBSERVATION_SIZE, STACK_LENGTH, FrameStack
 from agents.stream import GameStream
 from gamengen.contract import GameContract
+from gamengen.doom import is_doom
 
 
 def decision_frames(game: GameContract) -> int:
@@ -23,7 +24,8 @@ class AgentEnv(gymnasium.Env[np.ndarray, int]):
 
     As in Stable-Baselines3's AtariWrapper: a lost life ends the learner's episode but not the game, the fire button is
     pressed where a game waits for it, rewards are clipped to their sign. Departure: observations are of the
-    recorded frames, without max-pooling unless the stream has it.
+    recorded frames, without max-pooling unless the stream has it. Doom's rewards stay as they are: their sizes are
+    what shapes the agent (GameNGen, appendix A.5).
 
     Args:
         agent_name: asked at the start of each game, for the record.
@@ -41,6 +43,7 @@ class AgentEnv(gymnasium.Env[np.ndarray, int]):
         self._stack = FrameStack(decision_frames(game))
         self._fire = next((i for i, action in enumerate(game.actions) if action.meaning == "FIRE"), None)
         self._game_over = True
+        self._clip_rewards = not is_doom(game.env_id)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -68,7 +71,8 @@ class AgentEnv(gymnasium.Env[np.ndarray, int]):
         if self._game_over:
             info["episode"] = {"r": self._stream.episode_return, "l": self._stream.episode_length}
         lost_life = lives is not None and self._stream.lives is not None and self._stream.lives < lives
-        return self._stack.observation(), float(np.sign(total)), terminated or lost_life, truncated, info
+        reward = float(np.sign(total)) if self._clip_rewards else total
+        return self._stack.observation(), reward, terminated or lost_life, truncated, info
 
     def close(self) -> None:
         """Free the game; what ran of it stays in the dataset as a truncated episode."""

@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 
 from gamengen.contract import Action, GameContract, check_actions
+from gamengen.doom import DoomEnv, doom_options, is_doom
 from gamengen.noise import key_of
 
 EMULATOR_FPS = 60.0
@@ -26,8 +27,9 @@ def make_game_contract(
     """The contract of a stream that an environment is about to give.
 
     Args:
-        env_id: an Atari game such as `ALE/Pong-v5`, or any registered environment with a discrete action space
-            and `render_mode="rgb_array"`; `module:Name-v0` imports the module first.
+        env_id: an Atari game such as `ALE/Pong-v5`, one of ViZDoom's such as `VizdoomDeathmatch-v1`, or any registered
+            environment with a discrete action space and `render_mode="rgb_array"`; `module:Name-v0` imports the
+            module first.
     Raises:
         ValueError: unknown id (near matches are named), an environment of another kind, a setting out of range.
     """
@@ -43,11 +45,12 @@ def make_game_contract(
         height, width = _rendered(env).shape[:2]
         fps = EMULATOR_FPS if _console(env) is not None else float(env.metadata.get("render_fps") or _DEFAULT_FPS)
         meanings = action_meanings(env)
+        keys = action_keys(env, meanings, noop_action)
     finally:
         env.close()
     return GameContract(
         env_id=env_id, frame_height=height, frame_width=width, fps=fps / frame_skip, frame_skip=frame_skip, hold=hold,
-        actions=tuple(Action(meaning=m, keys=default_keys(m, i, noop_action)) for i, m in enumerate(meanings)),
+        actions=tuple(Action(meaning=meaning, keys=chord) for meaning, chord in zip(meanings, keys, strict=True)),
         sticky_probability=sticky_probability, max_pool=max_pool, noop_start_max=noop_start_max,
         action_set=action_set, noop_action=noop_action,
     )  # fmt: skip
@@ -69,16 +72,20 @@ def make_env(env_id: str, action_set: Literal["minimal", "full"] = "minimal") ->
         gymnasium.register_envs(ale_py)
         ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # no banner for each game
         options = {"frameskip": 1, "repeat_action_probability": 0.0, "full_action_space": action_set == "full"}
+    elif is_doom(env_id):
+        options = doom_options()
     try:
         env = gymnasium.make(env_id, render_mode="rgb_array", disable_env_checker=True, **options)
     except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv, ModuleNotFoundError) as error:
         near = difflib.get_close_matches(env_id, list(gymnasium.registry), n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "register it, or name its module: module:Name-v0"
         raise ValueError(f"unknown environment id {env_id!r}; {hint} ({error})") from error
+    if is_doom(env_id):
+        return DoomEnv(env, action_set)
     if not isinstance(env.action_space, gymnasium.spaces.Discrete) or env.action_space.start != 0:
         raise ValueError(f"{env_id}: expected a Discrete action space from 0, got {env.action_space}")
     if action_set == "full" and not is_atari:
-        raise ValueError(f"{env_id}: only Atari games have a full action set; use action_set minimal")
+        raise ValueError(f"{env_id}: only Atari games and Doom have a full action set; use action_set minimal")
     return env
 
 
@@ -88,6 +95,14 @@ def action_meanings(env: gymnasium.Env[Any, Any]) -> list[str]:
         return [str(meaning) for meaning in env.unwrapped.get_action_meanings()]
     assert isinstance(env.action_space, gymnasium.spaces.Discrete)
     return [f"ACTION_{i}" for i in range(int(env.action_space.n))]
+
+
+def action_keys(env: gymnasium.Env[Any, Any], meanings: list[str], noop_action: int = 0) -> list[tuple[str, ...]]:
+    """Keys of each action: the environment's own `get_action_keys`, else what `default_keys` makes of its meanings."""
+    own = getattr(env.unwrapped, "get_action_keys", None)
+    if own is not None:
+        return [tuple(keys) for keys in own()]
+    return [default_keys(meaning, action, noop_action) for action, meaning in enumerate(meanings)]
 
 
 def default_keys(meaning: str, action: int, noop_action: int = 0) -> tuple[str, ...]:

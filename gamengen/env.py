@@ -16,7 +16,7 @@ from gamengen.window import Window
 from gamengen.world import StartState, World
 
 WorldSource = str | Path | Callable[[int], World]
-"""A world or run folder, or what makes a World of so many games, such as `lambda n: EmulatorWorld(game, n)`."""
+"""A world or run folder, a Hub id, or what makes a World of so many games: `lambda n: EmulatorWorld(game, n)`."""
 
 _KEY_CODES = {
     "ArrowRight": 0x4000004F, "ArrowLeft": 0x40000050, "ArrowDown": 0x40000051, "ArrowUp": 0x40000052,
@@ -51,7 +51,9 @@ class PlayedWorld:
             self.world, self.starts = world(num_worlds), list(start_states)
         else:
             self.world = load_world(world, num_worlds, **settings)
-            self.starts = load_start_states(world) if start_states is None else list(start_states)
+            if start_states is None:
+                start_states = load_start_states(world, settings.get("revision"))
+            self.starts = list(start_states)
         if not self.starts:
             raise ValueError(f"{world}: expected at least one start state, got none")
         game = self.game
@@ -115,10 +117,10 @@ class WorldEnv(gymnasium.Env[np.ndarray, np.int64]):
     `gymnasium.make` truncates it.
 
     Args:
-        world: a world or run folder, or a function that makes a World of so many games.
+        world: a world or run folder, a Hub id, or a function that makes a World of so many games.
         render_mode: `rgb_array`, or `human` for a window (extra `human`).
         start_states: where episodes may begin; those of the world's folder when None.
-        settings: for the world in the folder, such as `num_inference_steps`, `guidance_scale`, `device`.
+        settings: for the world in the folder, such as `num_inference_steps`, `backend`, `device`, `revision`.
     Raises:
         ValueError, FileNotFoundError: no such world, setting or render mode.
         ImportError: `human` without pygame.
