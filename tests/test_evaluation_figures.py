@@ -1,0 +1,75 @@
+"""evaluation.figures: sums before ratios, dB of means, and intervals that know which samples belong together."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from gamengen.evaluation.figures import Figure, Measure, Sample, decibel, figures_of, ratio
+
+MEASURES = {"share": Measure(title="share"), "psnr": Measure(title="PSNR", unit="dB", of_sums=decibel)}
+
+
+def samples(values: np.ndarray, episodes: list[str], path: str = "world/share") -> list[Sample]:
+    return [Sample(episode, i, {path: value}) for i, (episode, value) in enumerate(zip(episodes, values, strict=True))]
+
+
+def test_a_ratio_is_of_sums_and_psnr_of_the_mean_error() -> None:
+    values = np.array([[1.0, 2.0], [3.0, 8.0]])
+    figure = figures_of(samples(values, ["a", "b"]), MEASURES, seed=0)["world/share"]
+    assert figure.value == pytest.approx(4 / 10) and (figure.samples, figure.episodes) == (2, 2)
+    errors = np.array([[100.0, 1.0], [300.0, 1.0]])
+    found = figures_of(samples(errors, ["a", "b"], "world/psnr"), MEASURES, seed=0)["world/psnr"]
+    assert found.value == pytest.approx(10 * np.log10(255**2 / 200)) and found.unit == "dB"
+    assert np.isnan(ratio(np.array([0.0, 0.0])))
+
+
+def test_the_interval_is_that_of_drawing_whole_episodes() -> None:
+    """Against a bootstrap written out, and unmoved by repeating an episode's samples."""
+    rng = np.random.default_rng(0)
+    per_episode = rng.random(12)
+    values = np.stack([per_episode, np.ones(12)], axis=1)
+    names = [f"e{i}" for i in range(12)]
+    once = figures_of(samples(values, names), MEASURES, seed=1)["world/share"]
+    draws = [per_episode[rng.integers(12, size=12)].mean() for _ in range(4000)]
+    assert [once.low, once.high] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.02)
+    often = figures_of(samples(values.repeat(50, axis=0), [n for n in names for _ in range(50)]), MEASURES, seed=1)
+    assert [often["world/share"].low, often["world/share"].high] == pytest.approx([once.low, once.high])
+    assert often["world/share"].samples == 600 and often["world/share"].episodes == 12
+
+
+def test_more_episodes_tell_more_and_one_tells_nothing() -> None:
+    rng = np.random.default_rng(2)
+    widths = []
+    for count in (4, 64):
+        values = np.stack([rng.random(count), np.ones(count)], axis=1)
+        figure = figures_of(samples(values, [str(i) for i in range(count)]), MEASURES, seed=0)["world/share"]
+        assert figure.low < figure.value < figure.high
+        widths.append(figure.high - figure.low)
+    assert widths[1] < widths[0] / 2
+    alone = figures_of(samples(np.ones((5, 2)), ["a"] * 5), MEASURES, seed=0)["world/share"]
+    assert (alone.value, alone.low, alone.high) == (1.0, None, None)
+
+
+def test_curves_have_an_interval_at_each_point_and_are_json() -> None:
+    values = np.stack([np.array([[1.0, 0.0, 0.0], [2.0, 1.0, 0.0]])] * 4)
+    figure = figures_of(samples(values, ["a", "a", "b", "c"]), MEASURES, seed=0)["world/share"]
+    assert figure.value == [0.5, 0.0, None] and figure.low == [0.5, 0.0, None]
+    assert json.loads(json.dumps(asdict(figure)))["value"] == [0.5, 0.0, None]
+    assert figure.at(0) == Figure(0.5, 0.5, 0.5, 4, 3, "", "higher")
+    assert np.isnan(figure.array()[2])
+
+
+def test_what_is_no_ratio_is_computed_from_the_samples() -> None:
+    measures = {"median": Measure(title="median", of_samples=lambda values: np.median(values, axis=0))}
+    values = np.array([1.0, 2.0, 30.0])
+    figure = figures_of(samples(values, ["a", "b", "c"], "world/median"), measures, seed=0)["world/median"]
+    assert figure.value == 2.0 and figure.low == 1.0 and figure.high == 30.0
+
+
+def test_an_unknown_measure_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="world/shade"):
+        figures_of(samples(np.ones((1, 2)), ["a"], "world/shade"), MEASURES, seed=0)
