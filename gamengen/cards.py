@@ -1,4 +1,4 @@
-"""The cards of worlds and datasets: what it is, how it was made, how good it is, how to use it, what it cannot do.
+"""The cards of worlds: what it is, how it was made, how good it is, how to use it, what it cannot do; and their parts.
 
 A card is a README.md with metadata that the Hub reads, the figures among it (`model-index`). It is a function of what
 the folder holds, so it is written anew whenever that changes, and says nothing that was not measured.
@@ -44,7 +44,7 @@ class WorldFacts:
     """What a world folder knows about its making beyond its contract. It travels with the folder."""
 
     figures: Mapping[str, Any] = field(default_factory=dict)
-    """The `figures` of an evaluation's report.json."""
+    """Of an evaluation, as `facts_of` reads them."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Setting -> value, JSON values: how it was trained."""
     preview: bytes | None = None
@@ -125,17 +125,17 @@ def world_card(
         "## How to use it",
         _USE_WORLD.format(repo_id=repo_id),
         "## Game and data",
-        _game_section(game),
+        game_section(game),
         "## Settings",
-        _table(("setting", "value"), settings),
+        markdown_table(("setting", "value"), settings),
         "## Measured",
         _measured_section(measured),
         "## Limits",
         _WORLD_LIMITS.format(length=contract.context_length, seconds=f"{seconds:.2g}"),
         "## Licence",
-        _LICENCE.format(what="The weights were learnt from", env_id=game.env_id),
+        licence("The weights were learnt from", game),
     ]
-    return _metadata(_world_metadata(game, measured)) + "\n\n".join(part for part in parts if part) + "\n"
+    return front_matter(_world_metadata(game, measured)) + "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _world_metadata(game: GameContract, measured: Sequence[Fact]) -> dict[str, Any]:
@@ -144,16 +144,25 @@ def _world_metadata(game: GameContract, measured: Sequence[Fact]) -> dict[str, A
         "license_link": f"{CARD_FILE}#licence",
         "tags": [PROJECT, "world-model", "diffusers", "reinforcement-learning", "game", game.env_id.split("/")[-1]],
     }  # fmt: skip
-    if measured:
-        metrics = [
-            {"type": fact.name.split(" / ")[-1], "name": fact.name, "value": round(fact.value, 4), "verified": False}
-            for fact in measured
-        ]
-        dataset = {"name": f"{game.env_id}, held-out episodes", "type": game.env_id.split("/")[-1].lower()}
-        task = {"type": "other", "name": "world modelling"}
-        result = {"task": task, "dataset": dataset, "metrics": metrics}
-        metadata["model-index"] = [{"name": f"{PROJECT} {game.env_id}", "results": [result]}]
-    return metadata
+    return metadata | model_index(f"{PROJECT} {game.env_id}", game, measured)
+
+
+def model_index(name: str, game: GameContract, measured: Sequence[Fact]) -> dict[str, Any]:
+    """The Hub's metadata of figures; empty where nothing was measured."""
+    if not measured:
+        return {}
+    metrics = [
+        {"type": fact.name.split(" / ")[-1], "name": fact.name, "value": round(fact.value, 4), "verified": False}
+        for fact in measured
+    ]
+    dataset = {"name": f"{game.env_id}, held-out episodes", "type": game.env_id.split("/")[-1].lower()}
+    task = {"type": "other", "name": "world modelling"}
+    return {"model-index": [{"name": name, "results": [{"task": task, "dataset": dataset, "metrics": metrics}]}]}
+
+
+def licence(what: str, game: GameContract) -> str:
+    """Whose the content is. `what` begins the sentence, such as `The frames are pictures of`."""
+    return _LICENCE.format(what=what, env_id=game.env_id)
 
 
 def _measured_section(measured: Sequence[Fact]) -> str:
@@ -164,10 +173,13 @@ def _measured_section(measured: Sequence[Fact]) -> str:
         interval = "" if fact.low is None or fact.high is None else f" ({fact.low:.2f} to {fact.high:.2f})"
         count = "" if fact.samples is None else str(fact.samples)
         rows.append((fact.name, f"{fact.value:.2f}{interval} {fact.unit}".rstrip(), count))
-    return "On held-out episodes; in brackets the 95 % interval.\n\n" + _table(("figure", "value", "samples"), rows)
+    return "On held-out episodes; in brackets the 95 % interval.\n\n" + markdown_table(
+        ("figure", "value", "samples"), rows
+    )
 
 
-def _game_section(game: GameContract) -> str:
+def game_section(game: GameContract) -> str:
+    """The recording settings and the action table."""
     hold = f"{game.hold[0]} to {game.hold[1]}" if game.hold[0] != game.hold[1] else str(game.hold[0])
     settings = [
         ("game", f"`{game.env_id}`"),
@@ -183,54 +195,21 @@ def _game_section(game: GameContract) -> str:
         (number, action.meaning, " + ".join(f"`{key}`" for key in action.keys) or "-")
         for number, action in enumerate(game.actions)
     ]
-    return f"{_table(('setting', 'value'), settings)}\n\n{_table(('action', 'meaning', 'keys'), actions)}"
+    return (
+        f"{markdown_table(('setting', 'value'), settings)}\n\n{markdown_table(('action', 'meaning', 'keys'), actions)}"
+    )
 
 
-def dataset_card(
-    game: GameContract,
-    splits: Sequence[str],
-    statistics: Sequence[tuple[str, Any]] = (),
-    *,
-    preview: bool = False,
-    repo_id: str = UNNAMED,
-) -> str:
-    """The README.md of an episode dataset.
-
-    Args:
-        splits: those that have a file; a pattern without one would stop `datasets.load_dataset`.
-        statistics: name -> value, what the recording holds.
-        preview: whether `PREVIEW_FILE` lies beside it.
-    """
-    files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in splits]
-    metadata: dict[str, Any] = {
-        "configs": [{"config_name": "default", "data_files": files}],
-        "license": "other", "license_name": "game-content", "license_link": f"{CARD_FILE}#licence",
-        "tags": [PROJECT, "world-model", "reinforcement-learning", "game", game.env_id.split("/")[-1]],
-    }  # fmt: skip
-    parts = [
-        f"# {game.env_id}, recorded",
-        f"![The recording]({PREVIEW_FILE})" if preview else "",
-        _DATASET_INTRODUCTION,
-        _table(("recording", "value"), statistics) if statistics else "",
-        "## How to use it",
-        _USE_DATASET.format(repo_id=repo_id),
-        "## Game",
-        _game_section(game),
-        "## Limits",
-        _DATASET_LIMITS,
-        "## Licence",
-        _LICENCE.format(what="The frames are pictures of", env_id=game.env_id),
-    ]
-    return _metadata(metadata) + "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _metadata(values: Mapping[str, Any]) -> str:
+def front_matter(values: Mapping[str, Any]) -> str:
+    """A card's metadata, as the Hub reads it."""
     import yaml
 
     return f"---\n{yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)}---\n"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Rows under a head, as Markdown."""
+
     def line(cells: Sequence[Any]) -> str:
         return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
@@ -257,30 +236,15 @@ from diffusers import DiffusionPipeline
 dream = DiffusionPipeline.from_pretrained("{repo_id}", custom_pipeline="{repo_id}", trust_remote_code=True)
 dream.reset(start=0, seed=0)
 frame = dream.step(0, num_inference_steps=4)  # the same frame
-```"""
+```
+
+Offline give both as the path of a downloaded copy, `custom_pipeline` with `/pipeline.py` behind it."""
 
 _WORLD_LIMITS = """- It remembers {length} frames ({seconds} s). What left the screen before that is
   forgotten and may come back otherwise.
 - It knows what its recordings show: situations and actions that are rare there are dreamt badly.
 - Small errors feed back into later frames; a dream may drift or leave the game's rules, the score's among them.
 - It is no replacement for the game in any comparison of players or agents."""
-
-_USE_DATASET = """```python
-from datasets import load_dataset
-
-rows = load_dataset("{repo_id}", split="train", streaming=True)  # or the path of this folder
-```
-
-Or as what world models are trained on: `python scripts/encode_latents.py --dataset {repo_id} ...`."""
-
-_DATASET_INTRODUCTION = """One row a frame, lossless (PNG, a palette of up to 256 colours). `action` is chosen on
-seeing `image` and leads to the next row's image; in the last row of an episode `action` and `reward` are null, and
-`terminated` or `truncated` says how it ended. Splits are by whole episode. `seed`, `noop_starts` and the actions since
-the episode's first frame put the emulator back into any recorded state. `streams/` holds the size and sha256 of every
-file."""
-
-_DATASET_LIMITS = """It shows how its players played, no more: what they never did is not in it. Sound and the console's
-inner state (but for its memory, where `ram` is given) were not recorded."""
 
 _LICENCE = """{what} `{env_id}`, which is the property of its owners; no rights to it are given here. The code that
 made this is under Apache-2.0."""

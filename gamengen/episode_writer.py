@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gamengen.cards import CARD_FILE
 from gamengen.contract import (
     CONTRACT_FILE,
     GameContract,
@@ -20,6 +21,7 @@ from gamengen.contract import (
     read_game_contract,
     write_contract,
 )
+from gamengen.dataset_card import dataset_card
 from gamengen.durable import TEMPORARY_SUFFIX, folder_lock, write_bytes, write_sealed_json
 from gamengen.episodes import DATA_FOLDER, SPLITS, STREAM_FOLDER, Episode, read_stream, row_schema
 from gamengen.frame_png import FrameEncoder
@@ -210,52 +212,9 @@ def open_dataset(folder: str | Path, game: GameContract) -> None:
 def write_card(folder: Path, game: GameContract) -> None:
     """README.md names the splits that have a file: a pattern without a file would stop `load_dataset`."""
     splits = [split for split in SPLITS if any((folder / DATA_FOLDER).glob(f"{split}-*.parquet"))]
-    data_files = "".join(f"  - split: {split}\n    path: {DATA_FOLDER}/{split}-*.parquet\n" for split in splits)
-    actions = "\n".join(f"| {i} | {a.meaning} | {' + '.join(map(repr, a.keys))} |" for i, a in enumerate(game.actions))
-    card = _CARD.format(
-        data_files=data_files, env_id=game.env_id, height=game.frame_height, width=game.frame_width, fps=game.fps,
-        frame_skip=game.frame_skip, hold=f"{game.hold[0]} to {game.hold[1]}", sticky=game.sticky_probability,
-        max_pool=game.max_pool, noop_start_max=game.noop_start_max, action_set=game.action_set, actions=actions,
-    ).encode()  # fmt: skip
-    path = folder / "README.md"
+    card = dataset_card(game, splits).encode()
+    path = folder / CARD_FILE
     with folder_lock(folder):
         path.with_name(path.name + TEMPORARY_SUFFIX).unlink(missing_ok=True)
         if not path.is_file() or path.read_bytes() != card:
             write_bytes(path, card)
-
-
-_CARD = """---
-configs:
-- config_name: default
-  data_files:
-{data_files}tags:
-- gamengen
-- world-model
-- reinforcement-learning
----
-# {env_id}, recorded
-
-One row a frame, {height}x{width} RGB at {fps:g} frames a second, lossless (palette PNG). `action` is chosen on
-seeing `image` and leads to the next row's image; in the last row of an episode `action` and `reward` are null,
-and `terminated` or `truncated` says how it ended. Splits are by whole episode.
-
-| setting | value |
-|---|---|
-| emulator frames a recorded frame | {frame_skip} |
-| recorded frames a decision is held | {hold} |
-| sticky actions | {sticky} |
-| max-pooling of the last two emulator frames | {max_pool} |
-| random no-op starts, at most | {noop_start_max} |
-| action set | {action_set} |
-
-| action | meaning | default keys |
-|---|---|---|
-{actions}
-
-`seed`, `noop_starts` and the actions since the episode's first frame put the emulator back into any recorded state.
-
-```python
-from datasets import load_dataset
-rows = load_dataset("path/to/this/folder", split="train")
-```
-"""

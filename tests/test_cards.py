@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
-from huggingface_hub import DatasetCard, ModelCard
+from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from gamengen.cards import (
     Fact,
     WorldFacts,
-    dataset_card,
     facts_of,
     read_world_facts,
     world_card,
     write_world_card,
 )
-from gamengen.contract import Action
-from tests.worlds import tiny_contract, tiny_game
+from tests.worlds import tiny_contract
 
 FIGURES = {
     "next_frame": {"4 steps": {"psnr": 31.25, "moving_psnr": None}, "codec (ceiling)": {"psnr": 44.0}},
@@ -81,22 +77,3 @@ def test_facts_travel_with_the_folder(tmp_path: Path) -> None:
     assert read_world_facts(tmp_path) == facts
     assert {path.name for path in tmp_path.iterdir()} == {"README.md", "facts.json", "preview.gif", "pipeline.py"}
     assert read_world_facts(tmp_path / "absent") == WorldFacts()
-
-
-def test_a_dataset_card_names_the_files_of_each_split() -> None:
-    text = dataset_card(tiny_game(), ["train", "test"], [("episodes, train", 12)], preview=True, repo_id="tester/data")
-    card = DatasetCard(text)
-    files = card.data.to_dict()["configs"][0]["data_files"]
-    assert files == [
-        {"split": "train", "path": "data/train-*.parquet"}, {"split": "test", "path": "data/test-*.parquet"}
-    ]  # fmt: skip
-    assert "| episodes, train | 12 |" in text and "![The recording](preview.gif)" in text
-    assert 'load_dataset("tester/data"' in text and "OWNER/NAME" not in text
-    assert "![The recording]" not in dataset_card(tiny_game(), ["train"])
-
-
-@pytest.mark.parametrize("key", ["|", "`", " "])
-def test_odd_keys_do_not_break_a_table(key: str) -> None:
-    game = replace(tiny_game(), actions=(Action(meaning="FIRE|UP", keys=(key, "ArrowUp")),))
-    row = next(line for line in dataset_card(game, ["train"]).splitlines() if line.startswith("| 0 |"))
-    assert row.replace("\\|", "").count("|") == 4
