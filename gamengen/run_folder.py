@@ -205,8 +205,9 @@ def _check_ours(path: Path, file_name: str) -> None:
     """A folder without this run file must be empty, or hold nothing but other run files and run folders."""
     if file_name != RUN_FILE and any(path.glob("run*.json")):
         return  # another process of the same job was first
-    unfinished = file_name + TEMPORARY_SUFFIX  # of a start that was killed while it wrote its first file
-    foreign = [item for item in sorted(path.iterdir()) if item.name != unfinished and not _holds_run(item)]
+    # Of a start that was killed while it wrote its first file, or of another process that is writing its own just now.
+    unfinished = {item.name for item in path.glob(f"run*.json{TEMPORARY_SUFFIX}")}
+    foreign = [item for item in sorted(path.iterdir()) if item.name not in unfinished and not _holds_run(item)]
     if foreign:
         raise ValueError(
             f"{path} holds {foreign[0].name!r} but no {file_name}: it is not the output folder of a run; "

@@ -124,6 +124,15 @@ def test_several_processes_of_a_job_share_a_folder(tmp_path: Path) -> None:
         RunFolder.open(tmp_path, "record", Config(seed=1), file_name="run-1.json", overwrite=True)
 
 
+def test_a_process_does_not_stumble_over_the_run_file_that_another_one_is_writing(tmp_path: Path) -> None:
+    (tmp_path / "run-0-of-2.json.tmp").write_text('{"sta')
+    assert not RunFolder.open(tmp_path, "encode", Config(), file_name="run-1-of-2.json").finished
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "notes.json.tmp").write_text("mine")
+    with pytest.raises(ValueError, match=r"notes\.json\.tmp"):
+        RunFolder.open(tmp_path / "elsewhere", "encode", Config(), file_name="run-1-of-2.json")
+
+
 def test_only_the_main_process_writes(tmp_path: Path) -> None:
     other = RunFolder.open(tmp_path / "new", "s", Config(), is_main_process=False)
     assert not (tmp_path / "new").exists()
