@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -55,18 +56,19 @@ def push_agent(
     """Upload a Stable-Baselines3 zip.
 
     Args:
-        results: `mean_return` of the newest episodes stands in the card.
+        results: `mean_return` of the newest games stands in the card, NaN before the first has ended.
         settings: how it was trained.
     Returns:
         The commit's address; None where the config does not ask for a push.
     """
     file = Path(file)
-    facts = [Fact("while it trained / mean_reward", float(results["mean_return"]), samples=results.get("num_episodes"))]
+    mean = float(results["mean_return"])
+    measured = [] if math.isnan(mean) else [Fact("newest games of the training / mean_reward", mean)]
 
     def card(repo_id: str) -> str:
         use = _USE_AGENT.format(repo_id=repo_id, env_id=game.env_id)
         title = f"{game.env_id}, an agent"
-        return part_card(title, game, "stable-baselines3", facts, list(settings.items()), use)
+        return part_card(title, game, "stable-baselines3", measured, list(settings.items()), use)
 
     return _push(file.parent, (file.name,), card, config, "Upload agent", file.parent.resolve().name)
 
