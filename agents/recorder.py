@@ -40,12 +40,15 @@ class Player:
 
 @dataclass(frozen=True, kw_only=True)
 class RecorderSettings:
-    """How long and how. All but `num_steps` is part of a stream's name: the same settings continue its streams."""
+    """How long and how. All but `num_steps` is part of a stream's name: the same settings continue its streams.
+
+    How the games are shared out over processes is not: 8 games of one process and 4 of each of two give the same bytes.
+    """
 
     num_steps: int
     """Actions to record, over all shards; a running episode is cut there, as truncated, and kept."""
     num_envs: int = 8
-    """Parallel games of this process."""
+    """Parallel games of this process; those of all processes together are the recording's streams."""
     random_hold: tuple[int, int] = (1, 1)
     """Decisions for which a random action is kept, drawn from [min, max]: single random frames hardly move a paddle."""
     shard_id: int = 0
@@ -101,15 +104,15 @@ class Recorder:
             ValueError: another process records the same shard of the same recording.
         """
         open_dataset(self.folder, self.game)
-        lock = f".{self.writer_id}-{self.settings.shard_id:03d}.lock"
         with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(folder_lock(self.folder, lock, wait=False))
-            except BlockingIOError as error:
-                raise ValueError(
-                    f"another process records shard {self.settings.shard_id} of this recording into {self.folder}; "
-                    "give this one another --seed, or both a --shard_id"
-                ) from error
+            for env in range(self.settings.num_envs):
+                try:
+                    stack.enter_context(folder_lock(self.folder, f".{self._stream_id(env)}.lock", wait=False))
+                except BlockingIOError as error:
+                    raise ValueError(
+                        f"another process records stream {self._stream_id(env)} into {self.folder}; give this one "
+                        "another --seed, or both the same --num_shards and a --shard_id of their own"
+                    ) from error
             slots = [self._slot(env) for env in range(self.settings.num_envs)]
             try:
                 return self._record(slots, progress, progress_every)
@@ -117,11 +120,15 @@ class Recorder:
                 for slot in slots:
                     slot.stream.close()
 
+    def _stream_id(self, env: int) -> str:
+        # The 000 was the shard's number once, when each had streams of its own: recordings of one process keep names.
+        return f"{self.writer_id}-000-{self.settings.shard_id * self.settings.num_envs + env:03d}"
+
     def _slot(self, env: int) -> _Slot:
         settings = self.settings
         stream_number = settings.shard_id * settings.num_envs + env
         num_streams = settings.num_shards * settings.num_envs
-        stream_id = f"{self.writer_id}-{settings.shard_id:03d}-{env:03d}"
+        stream_id = self._stream_id(env)
         shared = StreamSettings(
             seed=settings.seed, num_streams=num_streams, max_episode_frames=settings.max_episode_frames,
             validation_share=settings.validation_share, test_share=settings.test_share,
@@ -129,7 +136,7 @@ class Recorder:
         writer = EpisodeWriter(self.folder, self.game, stream_id, rows_per_file=settings.rows_per_file)
         before, after = (settings.num_steps * number // num_streams for number in (stream_number, stream_number + 1))
         stream = GameStream(self.game, shared, stream_id, stream_number, writer)
-        return _Slot(env, stream, writer, after - before, self.players, settings)
+        return _Slot(stream_number, stream, writer, after - before, self.players, settings)
 
     def _record(self, slots: list[_Slot], progress: Callable[[Recorded], None], progress_every: int) -> Recorded:
         running = [slot for slot in slots if slot.steps_left > 0]
@@ -151,7 +158,7 @@ class Recorder:
 
 
 class _Slot:
-    """One of the parallel games: its stream, and the decision that is in force."""
+    """One of the parallel games: its stream, its number over all processes, and the decision that is in force."""
 
     def __init__(
         self, number: int, stream: GameStream, writer: EpisodeWriter, quota: int, players: Sequence[Player],
@@ -246,5 +253,7 @@ def _digest(game: GameContract, players: Sequence[Player], settings: RecorderSet
     values = asdict(settings)
     for name in ("num_steps", "shard_id"):
         del values[name]
+    # As if one process played them all.
+    values |= {"num_envs": settings.num_envs * settings.num_shards, "num_shards": 1}
     mix = [(player.name, player.share, player.epsilon, player.source) for player in players]
     return hashlib.blake2b(json.dumps([to_dict(game), mix, values], sort_keys=True).encode(), digest_size=4).hexdigest()

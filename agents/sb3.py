@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import json
+import logging
 import re
 import zipfile
 from collections.abc import Callable, Sequence
@@ -16,12 +17,13 @@ from typing import Any, Literal
 import torch
 
 from agents.agent_env import AgentEnv, decision_frames
-from agents.sb3_policy import CARD
+from agents.sb3_policy import CARD, check_zip
 from agents.stream import GameStream, StreamSettings
 from gamengen.contract import GameContract, to_dict
 from gamengen.durable import folder_lock, write_bytes
 from gamengen.episode_writer import EpisodeWriter, open_dataset
 
+logger = logging.getLogger(__name__)
 TAP_ROWS_PER_FILE = 512
 """Training cannot be repeated bit for bit, so its episodes go to disk sooner than a recorder's."""
 
@@ -153,13 +155,27 @@ def save_agent(model: Any, config: AgentConfig, game: GameContract, path: Path) 
 
 
 def newest_checkpoint(output_dir: Path, agent: str) -> tuple[int, Path] | None:
-    """(timesteps, path) of the checkpoint that training continues from, None before the first."""
+    """(timesteps, path) of the checkpoint that training continues from, None before the first.
+
+    A damaged one is named in a warning and passed over.
+
+    Raises:
+        ValueError: there are checkpoints and all are damaged.
+    """
     found = [
         (int(match.group(1)), path)
         for path in (output_dir / "checkpoints").glob(f"{agent}-*.zip")
         if (match := re.fullmatch(rf"{agent}-(\d+)", path.stem))
     ]
-    return max(found, default=None)
+    for steps, path in sorted(found, reverse=True):
+        try:
+            check_zip(path)
+            return steps, path
+        except ValueError as error:
+            logger.warning("%s; falling back to the checkpoint before it", error)
+    if found:
+        raise ValueError(f"every checkpoint in {output_dir / 'checkpoints'} is damaged: restore one or remove them")
+    return None
 
 
 def _checkpoint(output_dir: Path, config: AgentConfig, model: Any) -> Path:

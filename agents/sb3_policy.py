@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,21 @@ from agents.observation import OBSERVATION_SIZE, STACK_LENGTH
 from agents.policies import DecisionContext, Policy
 from gamengen.contract import GameContract
 from gamengen.durable import sha256_file
+from gamengen.hub import resolve_file
 
 CARD = "gamengen.json"
 """Inside the zip, beside what Stable-Baselines3 writes: how the agent was trained. Absent in zips from elsewhere."""
 DEFAULT_DECISION_SKIP = 4
 """Emulator frames between two decisions of an Atari agent that does not say: the frame skip of nearly all."""
 
+BATCH_ROWS = 8
+
 
 class TrainedPolicy:
     """Samples from a PPO policy, or takes the best action of a DQN.
 
-    A batch always has `batch_size` rows with each game at its own place, because results differ in the last bits
-    between batch sizes: so a recording that was continued equals one that was not.
+    A batch always has `batch_size` rows, with game n in row `n % batch_size`, because results differ in the last bits
+    between batch sizes: so a recording that was continued, or shared out over processes, equals one that was not.
     """
 
     def __init__(self, policy: Any, name: str, observation_skip: int, batch_size: int) -> None:
@@ -38,33 +42,45 @@ class TrainedPolicy:
         self._batch = np.zeros((batch_size, STACK_LENGTH, OBSERVATION_SIZE, OBSERVATION_SIZE), np.uint8)
 
     def act(self, contexts: Sequence[DecisionContext]) -> list[int]:
-        for context in contexts:
-            self._batch[context.slot] = context.observation
+        size, actions = len(self._batch), {}
+        for group in sorted({context.slot // size for context in contexts}):
+            members = [context for context in contexts if context.slot // size == group]
+            actions |= {context.slot: action for context, action in zip(members, self._act(members), strict=True)}
+        return [actions[context.slot] for context in contexts]
+
+    def _act(self, contexts: Sequence[DecisionContext]) -> list[int]:
+        """At most one batch."""
+        rows = [context.slot % len(self._batch) for context in contexts]
+        for row, context in zip(rows, contexts, strict=True):
+            self._batch[row] = context.observation
         with torch.no_grad():
             observations = torch.as_tensor(self._batch)
             if not hasattr(self._policy, "q_net"):
                 probabilities = self._policy.get_distribution(observations).distribution.probs.double().numpy()
-                return [_sample(probabilities[context.slot], context.rng) for context in contexts]
+                return [_sample(probabilities[row], context.rng) for row, context in zip(rows, contexts, strict=True)]
             best = self._policy.q_net(observations).argmax(dim=1)
-        return [int(best[context.slot]) for context in contexts]
+        return [int(best[row]) for row in rows]
 
 
 def load_policy(
-    path: str | Path, game: GameContract, *, batch_size: int, trust_remote_code: bool = False
-) -> tuple[Policy, str]:
+    path: str | Path, game: GameContract, *, batch_size: int = BATCH_ROWS, trust_remote_code: bool = False,
+    revision: str | None = None,
+) -> tuple[Policy, str]:  # fmt: skip
     """A policy from a Stable-Baselines3 zip, and what it was loaded from.
 
     Only `policy.pth` is read, with `weights_only=True`, into a fresh CnnPolicy: no code of the file runs.
 
     Args:
-        batch_size: games that are played side by side.
+        path: a zip; `owner/name` of a repository on the Hub that holds one, or `owner/name/file.zip`.
+        batch_size: games that are looked at in one call; more are looked at in several.
         trust_remote_code: let Stable-Baselines3 unpickle the zip where the plain way fails (other networks).
             A pickle can run any code.
+        revision: branch, tag or commit on the Hub.
     Raises:
-        FileNotFoundError: no such file, or a name that is not a built-in policy.
+        FileNotFoundError: no such file, here or on the Hub, or a name that is not a built-in policy.
         ValueError: not such a zip, other network or action count.
     """
-    path = Path(path)
+    path = resolve_file(path, "*.zip", revision=revision)
     if not path.is_file():
         raise FileNotFoundError(f"policy {str(path)!r}: no such file, and not one of scripted, random, noop")
     card = _read_card(path)
@@ -112,18 +128,27 @@ def _unpickle(path: Path) -> Any:
     return kind.load(path, device="cpu").policy
 
 
-def _read_card(path: Path) -> dict[str, Any]:
+def check_zip(path: Path) -> list[str]:
+    """The names of a zip's members, after a look at the checksum of each; ValueError when one is damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read(CARD)) if CARD in archive.namelist() else {}
-    except zipfile.BadZipFile as error:
+            damaged = archive.testzip()
+            names = archive.namelist()
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
         raise ValueError(f"{path} is damaged or not a Stable-Baselines3 zip: {error}") from error
+    if damaged is not None:
+        raise ValueError(f"{path} is damaged: its member {damaged} is not what was written")
+    return names
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    return json.loads(_member(path, CARD)) if CARD in check_zip(path) else {}
 
 
 def _member(path: Path, name: str) -> bytes:
+    if name not in check_zip(path):
+        raise ValueError(f"{path} is not a Stable-Baselines3 zip: it holds no {name}")
     with zipfile.ZipFile(path) as archive:
-        if name not in archive.namelist():
-            raise ValueError(f"{path} is not a Stable-Baselines3 zip: it holds no {name}")
         return archive.read(name)
 
 

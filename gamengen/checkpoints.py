@@ -14,9 +14,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from safetensors import SafetensorError
-
-from gamengen.durable import DamagedFile, publish_folder
+from gamengen.durable import DamagedFile, publish_folder, writing
 from gamengen.manifest import verify_manifest, write_manifest
 
 _NAME = re.compile(r"checkpoint-(\d+)")
@@ -47,16 +45,10 @@ def publish_checkpoint(
     if is_main_process:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
-        try:
+        with writing(final, unfinished):
             write(unfinished)
             write_manifest(unfinished)
             publish_folder(unfinished, final)
-        except (OSError, RuntimeError, SafetensorError) as error:  # what Python, torch and safetensors raise
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise OSError(
-                f"could not write {final}: {error}; the checkpoints before it are whole. Free some space and give the "
-                "same command again"
-            ) from error
     barrier()
     if is_main_process:
         prune_checkpoints(root, step, total_limit)

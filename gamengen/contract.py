@@ -159,7 +159,12 @@ def read_game_contract(folder: str | Path) -> GameContract:
             f"{path} does not exist: expected an episode dataset with its contract; "
             "make one with scripts/record_episodes.py"
         )
-    return game_from_dict(read_json(path))
+    try:
+        return game_from_dict(read_json(path))
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"{path} is no contract, or a damaged one: {error}") from error
 
 
 def layers(contract: Contract) -> dict[str, Any]:

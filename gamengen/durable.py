@@ -15,6 +15,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from safetensors import SafetensorError
+
 CHUNK_BYTES = 1 << 20
 TEMPORARY_SUFFIX = ".tmp"
 SEAL = "seal"
@@ -37,18 +39,35 @@ def write_file(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
     """
     path = Path(path)
     beside = path.with_name(path.name + TEMPORARY_SUFFIX)
-    try:
+    with writing(path, beside):
         with open(beside, "wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
-    except BaseException as error:
-        beside.unlink(missing_ok=True)
-        if isinstance(error, (OSError, RuntimeError)):  # torch.save reports a full disk as RuntimeError
-            raise OSError(f"could not write {path}: {error}; free some space or choose another folder") from error
-        raise
     fsync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def writing(final: str | Path, unfinished: str | Path) -> Iterator[None]:
+    """Make of a failed write an error that names what was to be written; what is unfinished goes.
+
+    Raises:
+        OSError: instead of what Python, torch and safetensors raise on a full disk.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if Path(unfinished).is_dir():
+            shutil.rmtree(unfinished, ignore_errors=True)
+        else:
+            Path(unfinished).unlink(missing_ok=True)
+        if isinstance(error, (OSError, RuntimeError, SafetensorError)):
+            raise OSError(
+                f"could not write {final}: {error}; nothing that was there is lost. Free some space, or choose another "
+                "folder, and give the same command again"
+            ) from error
+        raise
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

@@ -25,9 +25,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gamengen.contract import ContractMismatch, GameContract, read_game_contract, to_dict
+from gamengen.contract import ContractMismatch, GameContract, check_actions, read_game_contract, to_dict
 from gamengen.durable import DamagedFile, read_sealed_json
 from gamengen.frame_png import decode_png
+from gamengen.frames import check_size
 from gamengen.hub import read_bytes
 
 SPLITS = ("train", "validation", "test")
@@ -257,7 +258,10 @@ def _read(folder: Path, infos: list[EpisodeInfo], game: GameContract) -> Iterato
         where = f"{path}, episode {info.episode_id}"
         if rows.num_rows != info.num_frames or set(rows.column("episode_id").to_pylist()) != {info.episode_id}:
             raise ValueError(f"{where}: the rows are not where the index says; restore both or record again")
-        yield episode_from_rows(rows, info.split, where)
+        episode = episode_from_rows(rows, info.split, where)
+        check_actions(episode.actions.tolist(), game, where)
+        check_size(*episode.frames.shape[1:3], game.frame_height, game.frame_width, where)
+        yield episode
 
 
 def _decode(images: list[bytes], where: str) -> np.ndarray:

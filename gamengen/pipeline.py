@@ -24,7 +24,7 @@ from gamengen.autoencoder import AutoencoderCodec, align_weights, portable_confi
 from gamengen.cards import UNNAMED, WorldFacts, read_world_facts, write_world_card
 from gamengen.contract import WorldContract, to_dict, world_from_dict
 from gamengen.denoiser import Denoiser, check_unet
-from gamengen.durable import publish_folder, read_json, write_json
+from gamengen.durable import publish_folder, read_json, write_json, writing
 from gamengen.frames import to_frames
 from gamengen.hub import resolve
 from gamengen.manifest import verify_if_listed, write_manifest
@@ -172,18 +172,19 @@ class GameNGenPipeline(DiffusionPipeline):
         final = Path(save_directory)
         unfinished = final.with_name(final.name + ".tmp")
         shutil.rmtree(unfinished, ignore_errors=True)
-        super().save_pretrained(unfinished, **kwargs)
-        for config in [*unfinished.glob("*/config.json"), unfinished / "model_index.json"]:
-            write_json(config, portable_config(read_json(config)))
-        write_start_states(unfinished / START_STATES_FILE, self.start_states, self.world_contract.game)
-        if self.scene is not None:
-            write_scene(unfinished, self.scene)
-        write_manifest(unfinished)
-        # After the manifest: a card may be edited on the Hub.
-        parts = {"unet": self.unet, "vae": self.vae}
-        parameters = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
-        write_world_card(unfinished, self.world_contract, parameters, self.facts, repo_id)
-        publish_folder(unfinished, final)
+        with writing(final, unfinished):
+            super().save_pretrained(unfinished, **kwargs)
+            for config in [*unfinished.glob("*/config.json"), unfinished / "model_index.json"]:
+                write_json(config, portable_config(read_json(config)))
+            write_start_states(unfinished / START_STATES_FILE, self.start_states, self.world_contract.game)
+            if self.scene is not None:
+                write_scene(unfinished, self.scene)
+            write_manifest(unfinished)
+            # After the manifest: a card may be edited on the Hub.
+            parts = {"unet": self.unet, "vae": self.vae}
+            parameters = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+            write_world_card(unfinished, self.world_contract, parameters, self.facts, repo_id)
+            publish_folder(unfinished, final)
 
     def push_to_hub(
         self, repo_id: str, *, private: bool = False, token: str | None = None, variant: str | None = None,

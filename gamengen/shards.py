@@ -247,6 +247,13 @@ def open_shard(folder: Path, shard: Mapping[str, Any], contract: CodecContract) 
         if value is None or tuple(value.shape) != shape or value.dtype != kind:
             got = "nothing" if value is None else f"{value.dtype} {tuple(value.shape)}"
             raise ValueError(f"{file}: expected {name} as {kind} {shape}, got {got}: {_AGAIN}")
+    wrong = (values["actions"] < NULL_ACTION) | (values["actions"] >= contract.game.num_actions)
+    if bool(wrong.any()):
+        row = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"{file}, row {row}: action {int(values['actions'][row])}, {contract.game.env_id} has 0 to "
+            f"{contract.game.num_actions - 1}: {_AGAIN}"
+        )
     return values
 
 

@@ -26,6 +26,14 @@ class TrackingConfig(Protocol):
     def tracker_project_name(self) -> str: ...
 
 
+def _cut_torn_line(path: Path) -> None:
+    """Drop what a kill or a full disk has left of a last line; the line after it would be part of it."""
+    if not path.is_file() or (data := path.read_bytes()).endswith(b"\n"):
+        return
+    with open(path, "rb+") as file:
+        file.truncate(data.rfind(b"\n") + 1)
+
+
 class MetricsLog:
     """One line a step in metrics.jsonl, and the same figures and images in a tracker."""
 
@@ -36,6 +44,7 @@ class MetricsLog:
         if not enabled:
             return
         output_dir.mkdir(parents=True, exist_ok=True)
+        _cut_torn_line(self.path)
         if config.report_to == "tensorboard":
             self.tracker = TensorBoardTracker(config.tracker_project_name, output_dir / config.logging_dir)
         elif config.report_to == "wandb":
@@ -51,8 +60,12 @@ class MetricsLog:
             return
         # JSON knows no nan and no infinity: the figure of a step that went wrong is null.
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        with open(self.path, "a") as file:
-            file.write(json.dumps({"step": step, "time": round(time.time(), 3), **finite}, allow_nan=False) + "\n")
+        line = json.dumps({"step": step, "time": round(time.time(), 3), **finite}, allow_nan=False) + "\n"
+        try:
+            with open(self.path, "a") as file:
+                file.write(line)
+        except OSError as error:
+            raise OSError(f"could not write {self.path}: {error}; free some space and continue") from error
         if self.tracker is not None:
             self.tracker.log(dict(values), step=step)
 

@@ -44,7 +44,6 @@ __all__ = [
     "train",
 ]
 
-LOCK_FILE = ".train.lock"
 logger = logging.getLogger(__name__)
 
 
@@ -134,7 +133,7 @@ def _alone(output_dir: Path) -> Iterator[None]:
     output_dir.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(folder_lock(output_dir, LOCK_FILE, wait=False))
+            stack.enter_context(folder_lock(output_dir, wait=False))
         except BlockingIOError as error:
             raise ValueError(
                 f"another process trains into {output_dir}: choose another folder, or, if both should be ranks of one "

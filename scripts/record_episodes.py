@@ -15,7 +15,7 @@ Expected: 395 frames a second with scripted players on one slow core, 129 bytes 
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
@@ -25,9 +25,11 @@ from agents.mix import make_players, parse_range
 from agents.recorder import Recorded, Recorder, RecorderSettings
 from gamengen.config import parse
 from gamengen.contract import CONTRACT_FILE
+from gamengen.dataset_push import push_dataset
 from gamengen.durable import folder_lock
 from gamengen.emulator import make_game_contract
 from gamengen.episode_writer import open_dataset
+from gamengen.hub import HubConfig, open_repository
 from gamengen.run_folder import RunFolder, print_plan
 
 PONG_MIX = "scripted@0.03:3,scripted@0.1:3,scripted@0.3:3,random:0.7,noop:0.3"
@@ -43,7 +45,8 @@ class RecordConfig:
     env_id: str = "ALE/Pong-v5"
     """An Atari game, or any Gymnasium environment with discrete actions and render_mode rgb_array."""
     policy: str = PONG_MIX
-    """NAME[@EPSILON][:SHARE], comma separated: scripted, random, noop, or the path of a Stable-Baselines3 zip."""
+    """NAME[@EPSILON][:SHARE], comma separated: scripted, random, noop, or a Stable-Baselines3 zip, by path or
+    Hub id."""
     epsilon: float = 0.0
     """Random decisions of the policies that name no epsilon of their own."""
     random_hold: str = "1-8"
@@ -71,8 +74,11 @@ class RecordConfig:
     shard_id: int = 0
     num_shards: int = 1
     seed: int = 0
+    revision: str | None = None
+    """Branch, tag or commit of policies on the Hub."""
     trust_remote_code: bool = False
     """Unpickle policies that cannot be read as plain weights: runs code that the file holds."""
+    hub: HubConfig = field(default_factory=HubConfig)
     dry_run: bool = False
     """Print the config and what it will cost, write nothing."""
     overwrite: bool = False
@@ -99,7 +105,7 @@ def main(cfg: RecordConfig) -> Recorded | None:
     def load(path: str):
         from agents.sb3_policy import load_policy  # imports Stable-Baselines3
 
-        return load_policy(path, game, batch_size=cfg.num_envs, trust_remote_code=cfg.trust_remote_code)
+        return load_policy(path, game, trust_remote_code=cfg.trust_remote_code, revision=cfg.revision)
 
     players = make_players(cfg.policy, game, cfg.epsilon, load)
     settings = RecorderSettings(
@@ -118,6 +124,7 @@ def main(cfg: RecordConfig) -> Recorded | None:
         return None
     if cfg.overwrite:
         _remove_dataset(folder, cfg.num_shards)
+    open_repository(cfg.hub, "dataset", folder.resolve().name)  # before the work: whether it may be pushed
     open_dataset(folder, game)
     with folder_lock(folder):
         file_name = f"run-{recorder.writer_id}-{cfg.shard_id:03d}.json"
@@ -132,6 +139,7 @@ def main(cfg: RecordConfig) -> Recorded | None:
         recorded = recorder.run(show)
     run.finish(vars(recorded))
     print(f"wrote {recorded.num_steps} steps in {recorded.num_episodes} episodes to {folder}")
+    push_dataset(folder, cfg.hub)
     return recorded
 
 

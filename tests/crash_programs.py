@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def trained(root: Path) -> Any:
 
 def a_checkpoint_is_left(root: Path, before: list[str]) -> None:
     """The newest one that was ever published is whole: nothing that was done is lost."""
-    done = [int(name.split("checkpoint-")[1]) for name in before[:-1] if name.startswith("rename checkpoint-")]
+    done = [int(match[1]) for name in before[:-1] if (match := re.fullmatch(r"rename checkpoint-(\d+)", name))]
     newest = newest_checkpoint(root)
     if done:
         assert newest is not None and step_of(newest) >= max(done), f"{newest} is left, {max(done)} was published"

@@ -113,6 +113,16 @@ def test_a_second_run_does_nothing_and_more_steps_extend(tmp_path: Path) -> None
     assert sum(info.num_frames - 1 for info in list_episodes(tmp_path)) == 500
 
 
+@pytest.mark.parametrize("shares", [(2, 3), (3, 2), (6, 1)])
+def test_many_processes_give_the_bytes_of_one(tmp_path: Path, shares: tuple[int, int]) -> None:
+    game, players = contract(hold=(1, 2), noop_start_max=2), [Player(RandomPolicy(4)), Player(ReadingPolicy())]
+    record(tmp_path / "one", game, *players, num_envs=6)
+    num_shards, num_envs = shares
+    for shard_id in reversed(range(num_shards)):
+        record(tmp_path / "many", game, *players, num_envs=num_envs, num_shards=num_shards, shard_id=shard_id)
+    assert data(tmp_path / "many") == data(tmp_path / "one")
+
+
 def test_shards_add_up_to_the_whole(tmp_path: Path) -> None:
     """Two processes in one folder, against the same two in the other order."""
     for name, order in (("a", (0, 1)), ("b", (1, 0))):
@@ -185,15 +195,15 @@ def stop_outside_the_shared_lock(process: subprocess.Popen[bytes], folder: Path)
 def test_two_processes_never_collide(tmp_path: Path) -> None:
     """Shards side by side make one dataset; the same shard twice is refused while the first runs."""
     shards = [start(tmp_path, shard_id, 2) for shard_id in range(2)]
-    while not list(tmp_path.glob("streams/*-000-000.json")):  # by then it holds its lock
+    while not list(tmp_path.glob("streams/*-000-000.json")):  # by then it holds its locks
         time.sleep(0.002)
         assert shards[0].poll() is None
     stop_outside_the_shared_lock(shards[0], tmp_path)
-    lock = next(tmp_path.glob(".record-*-000.lock")).name
+    lock = next(tmp_path.glob(".record-*-000-001.lock")).name
     with pytest.raises(BlockingIOError), folder_lock(tmp_path, lock, wait=False):
         pass
     twice = start(tmp_path, 0, 2)
-    assert "another process records shard 0" in twice.communicate(timeout=120)[1].decode()
+    assert "another process records stream record-" in twice.communicate(timeout=120)[1].decode()
     shards[0].send_signal(signal.SIGCONT)
     assert [shard.wait(120) for shard in shards] == [0, 0]
     verify_dataset(tmp_path)

@@ -90,7 +90,7 @@ def test_a_full_disk_names_the_path_and_leaves_no_final_file(tmp_path: Path, wri
     done = run(FULL_DISK, path, writer)
     assert done.returncode != 0
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("OSError") and f"could not write {path}" in last and "free some space" in last
+    assert last.startswith("OSError") and f"could not write {path}" in last and "Free some space" in last
     assert not list(tmp_path.iterdir())
 
 

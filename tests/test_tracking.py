@@ -34,6 +34,24 @@ def test_a_line_is_on_the_disk_at_once(tmp_path: Path) -> None:
     assert lines(tmp_path)[0]["step"] == 3
 
 
+def test_a_line_that_a_kill_has_torn_is_cut_off(tmp_path: Path) -> None:
+    for torn in ("", '{"step": 1, "lo'):
+        log = MetricsLog(QUIET, tmp_path, enabled=True)
+        log.log({"loss": 1.0}, step=0)
+        with open(tmp_path / METRICS_FILE, "a") as file:
+            file.write(torn)
+    log = MetricsLog(QUIET, tmp_path, enabled=True)
+    log.log({"loss": 2.0}, step=1)
+    assert [line["loss"] for line in lines(tmp_path)] == [1.0, 1.0, 2.0]
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    log = MetricsLog(QUIET, tmp_path, enabled=True)
+    log.path = Path("/dev/full")
+    with pytest.raises(OSError, match="could not write /dev/full: .*No space left"):
+        log.log({"loss": 1.0}, step=0)
+
+
 def test_figures_gone_wrong_leave_lines_that_any_reader_takes(tmp_path: Path) -> None:
     log = MetricsLog(QUIET, tmp_path, enabled=True)
     log.log({"loss": float("nan"), "grad_norm": float("inf"), "lr": 0.1}, step=0)
