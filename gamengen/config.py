@@ -65,12 +65,15 @@ def parse(
 def to_plain(config: object) -> dict[str, Any]:
     """A config dataclass as JSON values: nested dicts, lists for tuples, text for paths.
 
+    Fields whose metadata says `secret`, such as a token, are left out: the result is written and shown.
+
     Raises:
         ValueError: names the field whose value has no JSON form.
     """
     if not dataclasses.is_dataclass(config) or isinstance(config, type):
         raise ValueError(f"expected a dataclass instance, got {type(config).__name__}")
-    return {f.name: _plain(getattr(config, f.name), f.name) for f in dataclasses.fields(config)}
+    shown = [f.name for f in dataclasses.fields(config) if not f.metadata.get("secret")]
+    return {name: _plain(getattr(config, name), name) for name in shown}
 
 
 def _plain(value: Any, where: str) -> Any:

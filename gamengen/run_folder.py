@@ -27,6 +27,9 @@ IGNORED = (
     "dataloader_num_workers",
     "num_workers",
     "report_to",
+    "push_to_hub",
+    "hub_model_id",
+    "hub_private_repo",
 )
 """Fields that may differ between two starts of the same run."""
 PACKAGES = (

@@ -28,6 +28,7 @@ from gamengen.contract import read_game_contract
 from gamengen.durable import read_json
 from gamengen.encoding import StartStateConfig, array_bytes, encode_dataset, finalise
 from gamengen.episodes import dataset_fingerprint, list_episodes
+from gamengen.hub import resolve_dataset
 from gamengen.run_folder import RunFolder, print_plan
 from gamengen.shards import INDEX_FILE
 
@@ -40,7 +41,11 @@ class Config:
 
     preset: str = "small"
     dataset: str = tyro.MISSING
-    """Folder of scripts/record_episodes.py."""
+    """Folder of scripts/record_episodes.py, or a Hub id."""
+    dataset_revision: str | None = None
+    """Branch, tag or commit of a dataset on the Hub."""
+    streaming: bool = False
+    """Fetch a dataset on the Hub file by file while encoding, instead of downloading it first; no frame is kept."""
     vae: str = tyro.MISSING
     """Folder of scripts/train_vae.py, another stock autoencoder, a Hub id, or `identity`."""
     revision: str | None = None
@@ -74,12 +79,16 @@ def main(config: Config) -> dict[str, Any]:
     state = PartialState(cpu=not torch.cuda.is_available())
     shard_id = state.process_index if config.shard_id is None else config.shard_id
     num_shards = state.num_processes if config.num_shards is None else config.num_shards
+    asked = config
+    dataset = resolve_dataset(config.dataset, revision=config.dataset_revision, streaming=config.streaming)
+    config = dataclasses.replace(config, dataset=str(dataset))
     codec = make_codec(config, state.device)
     if config.dry_run:
         print_plan("encode_latents", config, cost_of(config, codec, num_shards))
         return {}
     run = RunFolder.open(
-        config.output_dir, "encode_latents", config, overwrite=config.overwrite, ignore=("shard_id", "vae", "dataset"),
+        config.output_dir, "encode_latents", asked, overwrite=config.overwrite,
+        ignore=("shard_id", "vae", "dataset", "dataset_revision", "streaming"),
         data_fingerprint=f"{dataset_fingerprint(config.dataset)} {codec.contract.fingerprint}",
         file_name="run.json" if num_shards == 1 else f"run-{shard_id}-of-{num_shards}.json",
     )  # fmt: skip

@@ -1,23 +1,28 @@
 """Put a run's parts together into one world folder: UNet, codec with the fine-tuned decoder, contract, start states.
 
 Reads   a run folder with unet/ and, where it was made, decoder/.
-Writes  <output_dir>: what load_world, rollout, play and `GameNGenPipeline.from_pretrained` read.
+Writes  <output_dir>: what load_world, rollout, play and `GameNGenPipeline.from_pretrained` read, with a card that shows
+        the run's figures and clip where they are of this world. With --push_to_hub also to the Hub.
 Example
     python scripts/export_world.py --run runs/breakout --output_dir worlds/breakout --dtype float16
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import tyro
 
+from gamengen.commands.evaluate import world_fingerprint
 from gamengen.config import parse
-from gamengen.loading import load_pipeline
+from gamengen.evaluation.report import REPORT_FILE, card_figures, read_report
+from gamengen.hub import HubConfig
+from gamengen.loading import find_world, load_pipeline
 from gamengen.run_folder import print_plan
+from gamengen.world_push import push_world
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +37,9 @@ class Config:
     """float16 halves the folder; it loads as float32 under the default file names."""
     num_start_states: int | None = None
     """Keep this many start states, spread evenly; all by default."""
+    preview: str | None = None
+    """GIF for the card; <run>/rollout.gif when not given and made since the UNet was."""
+    hub: HubConfig = field(default_factory=HubConfig)
     dry_run: bool = False
 
 
@@ -52,13 +60,37 @@ def main(config: Config) -> Path | None:
         pipeline.start_states = [starts[i] for i in keep]
     if config.dtype == "float16":
         pipeline.to(dtype=torch.float16)
-    pipeline.save_pretrained(config.output_dir)
     folder = Path(config.output_dir)
+    pipeline.facts = replace(pipeline.facts, preview=preview(config))
+    pipeline.save_pretrained(folder)
+    if (figures := measured(config, folder)) is not None:
+        pipeline.facts = replace(pipeline.facts, figures=figures)
+        pipeline.save_pretrained(folder)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
     print(
         f"wrote {folder}: {parameters / 1e6:.2f} M parameters, {size:.1f} MB, {len(pipeline.start_states)} start states"
     )
+    if config.hub.push_to_hub:
+        name, hub = config.hub.hub_model_id or folder.resolve().name, config.hub
+        print(f"pushed: {push_world(pipeline, name, private=hub.hub_private_repo, token=hub.hub_token)}")
     return folder
+
+
+def preview(config: Config) -> bytes | None:
+    """The clip for the card: never one of an older UNet."""
+    if config.preview is not None:
+        return Path(config.preview).read_bytes()
+    clip, weights = Path(config.run) / "rollout.gif", find_world(Path(config.run) / "unet") / "manifest.json"
+    newer = clip.is_file() and weights.is_file() and clip.stat().st_mtime > weights.stat().st_mtime
+    return clip.read_bytes() if newer else None
+
+
+def measured(config: Config, folder: Path) -> dict[str, Any] | None:
+    """The figures of the run's evaluation, if it was one of exactly this world."""
+    if not (Path(config.run) / "eval" / REPORT_FILE).is_file():
+        return None
+    report, _ = read_report(Path(config.run) / "eval")
+    return card_figures(report) if report["fingerprints"]["world"] == world_fingerprint(folder) else None
 
 
 if __name__ == "__main__":

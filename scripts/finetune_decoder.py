@@ -26,7 +26,9 @@ from gamengen.contract import read_game_contract
 from gamengen.decoder import DecoderLoss, DecoderLossConfig, check_encoder, freeze_encoder
 from gamengen.episodes import dataset_fingerprint
 from gamengen.frames import crop
+from gamengen.hub import HubConfig, open_repository, resolve_dataset
 from gamengen.moving_crops import CropConfig, load_crops
+from gamengen.part_push import push_vae
 from gamengen.reconstruction import reconstruction
 from gamengen.run_folder import RunFolder, print_plan
 from gamengen.training import TrainingConfig, train
@@ -41,7 +43,9 @@ class Config:
     preset: str = "small"
     """tiny: seconds, for tests. demo: a minute on 2 CPU cores. small: half an hour on 2 cores. atari: one GPU."""
     dataset: str = tyro.MISSING
-    """Folder of scripts/record_episodes.py."""
+    """Folder of scripts/record_episodes.py, or a Hub id."""
+    dataset_revision: str | None = None
+    """Branch, tag or commit of a dataset on the Hub."""
     vae: str = tyro.MISSING
     """Folder of scripts/train_vae.py, another stock autoencoder, or a Hub id."""
     revision: str | None = None
@@ -51,6 +55,7 @@ class Config:
     crops: CropConfig = field(default_factory=CropConfig)
     loss: DecoderLossConfig = field(default_factory=DecoderLossConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    hub: HubConfig = field(default_factory=HubConfig)
     dry_run: bool = False
     """Print the config and what it will cost, and stop."""
     overwrite: bool = False
@@ -90,6 +95,8 @@ PRESETS = {
 
 def main(config: Config) -> dict[str, Any]:
     state = PartialState(cpu=not torch.cuda.is_available())
+    asked = config
+    config = dataclasses.replace(config, dataset=str(resolve_dataset(config.dataset, revision=config.dataset_revision)))
     game = read_game_contract(config.dataset)
     codec = open_codec(config.vae, game, config.dataset, config.revision, config.variant)
     if not isinstance(codec.vae, AutoencoderTiny) and config.crops.crop_size:
@@ -104,12 +111,16 @@ def main(config: Config) -> dict[str, Any]:
     # The main process first: others must not read the run.json that it is about to replace.
     with state.main_process_first():
         run = RunFolder.open(
-            config.output_dir, "finetune_decoder", config, overwrite=config.overwrite,
+            config.output_dir, "finetune_decoder", asked, overwrite=config.overwrite,
             data_fingerprint=f"{dataset_fingerprint(config.dataset)} {codec.contract.fingerprint}",
             is_main_process=state.is_main_process,
         )  # fmt: skip
+    if state.is_main_process:
+        open_repository(config.hub, "model", run.path.resolve().name)  # before the work: whether it may be pushed
     if run.finished and not run.changed:
         print(f"{run.path}: this run is finished; nothing to do")
+        if state.is_main_process:
+            push_vae(run.path, run.results or {}, config.hub)
         return run.results or {}
     crops = load_crops(config.dataset, codec.contract.padding, config.crops, codec.factor)
     before = reconstruction(codec, config.dataset, "validation", config.validation_frames)
@@ -129,6 +140,7 @@ def main(config: Config) -> dict[str, Any]:
         after = reconstruction(codec, config.dataset, "validation", config.validation_frames)
         figures |= {"before": dataclasses.asdict(before), **dataclasses.asdict(after)}
         run.finish(figures)
+        push_vae(run.path, figures, config.hub)
         print(f"decoder: {run.path}   encoder fingerprint unchanged ({encoder[:12]})")
         print(f"reconstruction PSNR on {after.frames} held-out frames, before -> after:")
         print(f"  all pixels    {before.psnr:5.1f} -> {after.psnr:5.1f} dB")

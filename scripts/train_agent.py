@@ -23,6 +23,8 @@ from agents.mix import parse_range
 from agents.sb3 import AgentConfig, AgentProgress, train_agent
 from gamengen.config import parse
 from gamengen.emulator import make_game_contract
+from gamengen.hub import HubConfig, open_repository
+from gamengen.part_push import push_agent
 from gamengen.run_folder import RunFolder, print_plan
 
 
@@ -45,6 +47,7 @@ class TrainAgentConfig:
     """See and record the brighter pixel of the last two emulator frames: for games that flicker."""
     noop_start_max: int = 30
     training: AgentConfig = field(default_factory=AgentConfig)
+    hub: HubConfig = field(default_factory=HubConfig)
     dry_run: bool = False
     """Print the config and what it will cost, write nothing."""
     overwrite: bool = False
@@ -86,6 +89,7 @@ def main(cfg: TrainAgentConfig) -> AgentProgress | None:
         return None
     ignore = ("total_timesteps", "device", "record_dir", "checkpointing_steps")
     run = RunFolder.open(cfg.output_dir, "train_agent", cfg, overwrite=cfg.overwrite, ignore=ignore)
+    open_repository(cfg.hub, "model", run.path.resolve().name)  # before the work: whether it may be pushed
     with tqdm(total=agent.total_timesteps, unit="decision", desc=agent.agent) as bar:
 
         def show(progress: AgentProgress) -> None:
@@ -98,6 +102,8 @@ def main(cfg: TrainAgentConfig) -> AgentProgress | None:
     print(f"wrote {Path(cfg.output_dir) / agent.agent}.zip after {progress.num_timesteps} decisions")
     if cfg.record_dir is not None:
         print(f"recorded into {cfg.record_dir}")
+    settings = {"agent": agent.agent, "decisions": progress.num_timesteps, "learning rate": agent.learning_rate}
+    push_agent(Path(cfg.output_dir) / f"{agent.agent}.zip", game, vars(progress), settings, cfg.hub)
     return progress
 
 

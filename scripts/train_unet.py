@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -18,9 +19,13 @@ import tyro
 from accelerate import PartialState
 from diffusers import UNet2DConditionModel
 
+from gamengen.cards import WorldFacts
+from gamengen.checkpoints import newest_checkpoint
 from gamengen.config import parse
 from gamengen.contract import CodecContract, WorldContract
 from gamengen.denoiser import DenoiserConfig, build_unet, check_unet, world_settings
+from gamengen.hub import HubConfig, open_repository
+from gamengen.loading import load_pipeline
 from gamengen.loss import LatentDiffusionLoss, LossConfig
 from gamengen.pipeline import KIND, build_pipeline
 from gamengen.run_folder import RunFolder, print_plan
@@ -31,6 +36,7 @@ from gamengen.start_states import read_start_states
 from gamengen.training import TrainingConfig, train
 from gamengen.validation import Validation
 from gamengen.windows import Windows
+from gamengen.world_push import push_world
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +72,8 @@ class Config:
     denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    hub: HubConfig = field(default_factory=HubConfig)
+    """The world is pushed, with the newest checkpoint in a folder beside it."""
     dry_run: bool = False
     """Print the config and what it will cost, and stop."""
     overwrite: bool = False
@@ -145,8 +153,12 @@ def main(config: Config) -> dict[str, Any]:
             data_fingerprint=latents_fingerprint(config.latents),
             is_main_process=state.is_main_process,
         )
+    if state.is_main_process:
+        open_repository(config.hub, "model", run.path.resolve().name)  # before the work: whether it may be pushed
     if run.finished and not run.changed:
         print(f"{run.path}: this run is finished; nothing to do")
+        if state.is_main_process:
+            upload(config, run.path)
         return run.results or {}
     codec, statistics = load_codec(config.latents), read_statistics(config.latents)
     scheduler = build_scheduler(config.prediction_type)
@@ -166,6 +178,7 @@ def main(config: Config) -> dict[str, Any]:
     pipeline = build_pipeline(
         unet, codec.vae, scheduler, contract, read_start_states(f"{config.latents}/start_states.parquet"), scene
     )
+    pipeline.facts = WorldFacts(training=training_facts(training, global_batch, len(windows["train"])))
     pipeline.vae.to(state.device)
     validation = Validation(pipeline, windows["validation"], loss_fn, config.num_validation_windows, training.seed)
 
@@ -178,8 +191,32 @@ def main(config: Config) -> dict[str, Any]:
     figures = {**dataclasses.asdict(result), "last_validation": validation.scalars}
     if state.is_main_process:
         run.finish(figures)
+        upload(config, run.path)
         print(f"world: {run.path / 'world'}   {validation.summary()}")
     return figures
+
+
+def upload(config: Config, run: Path) -> None:
+    """Push the run's world and its newest checkpoint, where the config says so."""
+    if not config.hub.push_to_hub:
+        return
+    hub = config.hub
+    address = push_world(
+        load_pipeline(run / "world"),
+        hub.hub_model_id or run.resolve().name,
+        private=hub.hub_private_repo,
+        token=hub.hub_token,
+        message="Upload world and checkpoint",
+        beside=newest_checkpoint(run),
+    )
+    print(f"pushed: {address}")
+
+
+def training_facts(training: TrainingConfig, global_batch: int, num_windows: int) -> dict[str, Any]:
+    """What the card says of the training."""
+    names = ("max_train_steps", "max_train_minutes", "optimizer", "learning_rate", "mixed_precision", "seed")
+    known = {name: getattr(training, name) for name in names if getattr(training, name) is not None}
+    return {**known, "global_batch": global_batch, "training_windows": num_windows}
 
 
 def open_windows(config: Config, contract: WorldContract, device: torch.device) -> dict[str, Windows]:

@@ -26,7 +26,9 @@ from gamengen.autoencoder import AutoencoderCodec, Vae, save_codec
 from gamengen.config import parse
 from gamengen.contract import read_game_contract
 from gamengen.episodes import dataset_fingerprint, list_episodes
+from gamengen.hub import HubConfig, open_repository, resolve_dataset
 from gamengen.moving_crops import CropConfig, load_crops
+from gamengen.part_push import push_vae
 from gamengen.pixel_loss import AutoencoderLoss, AutoencoderLossConfig
 from gamengen.reconstruction import reconstruction
 from gamengen.run_folder import RunFolder, print_plan
@@ -43,7 +45,9 @@ class Config:
     preset: str = "small"
     """tiny: seconds, for tests. demo: minutes on 2 CPU cores. small: an hour on 2 cores. atari: one GPU."""
     dataset: str = tyro.MISSING
-    """Folder of scripts/record_episodes.py."""
+    """Folder of scripts/record_episodes.py, or a Hub id."""
+    dataset_revision: str | None = None
+    """Branch, tag or commit of a dataset on the Hub."""
     output_dir: str = tyro.MISSING
     validation_frames: int = 512
     """Held-out frames that the reconstruction is measured on."""
@@ -51,6 +55,7 @@ class Config:
     crops: CropConfig = field(default_factory=CropConfig)
     loss: AutoencoderLossConfig = field(default_factory=AutoencoderLossConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    hub: HubConfig = field(default_factory=HubConfig)
     dry_run: bool = False
     """Print the config and what it will cost, and stop."""
     overwrite: bool = False
@@ -98,6 +103,8 @@ PRESETS = {
 
 def main(config: Config) -> dict[str, Any]:
     state = PartialState(cpu=not torch.cuda.is_available())
+    asked = config
+    config = dataclasses.replace(config, dataset=str(resolve_dataset(config.dataset, revision=config.dataset_revision)))
     game = read_game_contract(config.dataset)
     torch.manual_seed(config.training.seed)
     vae = build_vae(config.vae)
@@ -109,11 +116,15 @@ def main(config: Config) -> dict[str, Any]:
     # The main process first: others must not read the run.json that it is about to replace.
     with state.main_process_first():
         run = RunFolder.open(
-            config.output_dir, "train_vae", config, overwrite=config.overwrite,
+            config.output_dir, "train_vae", asked, overwrite=config.overwrite,
             data_fingerprint=dataset_fingerprint(config.dataset), is_main_process=state.is_main_process,
         )  # fmt: skip
+    if state.is_main_process:
+        open_repository(config.hub, "model", run.path.resolve().name)  # before the work: whether it may be pushed
     if run.finished and not run.changed:
         print(f"{run.path}: this run is finished; nothing to do")
+        if state.is_main_process:
+            push_vae(run.path, run.results or {}, config.hub)
         return run.results or {}
     crops = load_crops(config.dataset, codec.contract.padding, config.crops, codec.factor)
     if config.vae.linear_start and isinstance(vae, AutoencoderTiny):
@@ -130,6 +141,7 @@ def main(config: Config) -> dict[str, Any]:
         save_codec(trained, run.path, replace=False)
         figures |= dataclasses.asdict(reconstruction(trained, config.dataset, "validation", config.validation_frames))
         run.finish(figures)
+        push_vae(run.path, figures, config.hub)
         moving = figures["psnr_moving"]
         print(
             f"VAE: {run.path}   reconstruction PSNR on {figures['frames']} held-out frames: {figures['psnr']:.1f} dB, "
