@@ -88,7 +88,9 @@ def running(source: Source, *, codec: Any = "raw", token: str | None = None, **e
 class Client:
     """One page's worth of protocol. Frames are acknowledged as they are read, unless `acks` is false."""
 
-    def __init__(self, port: int, *, query: str = "", headers: dict[str, str] | None = None, hello: bool = True) -> None:
+    def __init__(
+        self, port: int, *, query: str = "", headers: dict[str, str] | None = None, hello: bool = True
+    ) -> None:
         self._open = contextlib.ExitStack()
         self.socket: ClientConnection = self._open.enter_context(
             connect(f"ws://127.0.0.1:{port}/play{query}", max_size=None, compression=None, additional_headers=headers)

@@ -18,7 +18,11 @@ from tests.counter_env import COUNTER_ENV
 def record(folder: Path, episodes: int = 3) -> list[Episode]:
     """CounterEnv games of random actions, as a recorder writes them."""
     game = make_game_contract(COUNTER_ENV, frame_skip=1)
-    emulator, writer, rng = Emulator(game), EpisodeWriter(folder, game, "one", rows_per_file=30), np.random.default_rng(0)
+    emulator, writer, rng = (
+        Emulator(game),
+        EpisodeWriter(folder, game, "one", rows_per_file=30),
+        np.random.default_rng(0),
+    )
     for seed in range(episodes):
         writer.begin(emulator.reset(seed), seed=seed, split="train" if seed else "validation", agent="random")
         ended = False

@@ -34,15 +34,14 @@ def test_a_dream_begins_at_its_start_states() -> None:
 def test_real_games_differ_by_their_seed_and_stand_beside_dreams() -> None:
     game = make_game_contract("ALE/Pong-v5", noop_start_max=30)
     source = game_source(game)
-    starts = [source.start_at(0, seed) for seed in range(6)]
+    starts = [source.start_at(0, seed) for seed in range(3)]
     assert "recorded" not in source.controllers and not source.record_all
-    for seed, start in enumerate(starts):
-        assert np.array_equal(start.frames, new_game(Emulator(game), seed).frames), "a function of the seed"
-    assert len({start.replay.noop_starts for start in starts if start.replay}) > 2
+    assert np.array_equal(starts[1].frames, new_game(Emulator(game), 1).frames), "a function of the seed"
+    assert len({start.replay.noop_starts for start in starts if start.replay}) == 3
     dream = dream_source("d", CounterWorld, game, starts)
     assert dream.make_truth is not None and not dream.truth_missing
     truth = dream.make_truth()
-    truth.reset([starts[3]], [0])
+    truth.reset([starts[2]], [0])
     assert truth.step([0]).frames.shape == (1, 210, 160, 3)
 
 

@@ -50,9 +50,10 @@ def test_every_game_is_what_it_would_be_alone(kind: str) -> None:
     if kind != "counter":
         game = make_game_contract(*((COUNTER_ENV,) if kind == "replayed game" else ("ALE/Pong-v5",)))
         source = game_source(game)
-        make, starts = (lambda size: EmulatorWorld(game, size)), [source.start_at(0, seed) for seed in range(5)]
-    pool = WorldPool(make, largest=4)
-    assert pool.sizes == (1, 2, 4)
+        seeds = range(2 if kind == "pong" else 5)
+        make, starts = (lambda size: EmulatorWorld(game, size)), [source.start_at(0, seed) for seed in seeds]
+    pool = WorldPool(make, largest=2 if kind == "pong" else 5)
+    assert pool.sizes == ((1, 2) if kind == "pong" else (1, 2, 4))
     history = play_together(pool, starts, rounds=40 if kind == "counter" else 20)
     for seed, (actions, frames) in enumerate(history):
         assert np.array_equal(np.stack(frames), played_alone(make, starts[seed], seed, actions)), seed
@@ -112,7 +113,7 @@ def test_the_real_game_tells_more_of_itself_than_the_protocol_says() -> None:
     game = make_game_contract("ALE/Pong-v5")
     pool = WorldPool(lambda size: EmulatorWorld(game, size), largest=1)
     one = pool.new_game()
-    pool.reset(one, game_source(game).start_at(0, 3), 3)
+    pool.reset(one, game_source(game).starts[0], 3)
     assert pool.ask(one, "ram").shape == (128,) and pool.ask(one, "lives") == 0 and not pool.ended(one)
     assert pool.ask(one, "no such thing") is None
     counters = WorldPool(CounterWorld, largest=1)

@@ -233,7 +233,7 @@ class Engine:
                 continue
             action = self._guard(session, partial(session.choose, tick.keys.action))
             if action is not None:
-                groups.setdefault(tuple(sorted(session.game.options.items())), []).append((tick, action))
+                groups.setdefault(session.batch_key(), []).append((tick, action))
         for group in groups.values():
             self._step(group)
 
@@ -254,16 +254,14 @@ class Engine:
             self._guard(tick.session, took)
 
     def _after_failure(self, group: Sequence[tuple[Tick, int]], error: Exception) -> None:
-        """A batch failed: each of its games goes on alone from its last keyframe; one that fails again stops."""
+        """A batch failed: each of its games goes alone from its last keyframe to here; the one that fails stops."""
         if len(group) == 1:
             self.measures.errors += 1
             logger.exception("the world failed", exc_info=error)
             group[0][0].session.fail(_first_line(error))
             return
-        for item in group:
-            item[0].session.go_back()
-        for item in group:
-            self._step([item])
+        for tick, _ in group:
+            tick.session.go_back_alone()
 
     def _guard(self, session: Session, work: Callable[[], Any]) -> Any:
         """Do something for one session; its errors are its own."""
@@ -271,6 +269,7 @@ class Engine:
             return work()
         except ValueError as error:
             session.tell("error", str(error))
+            session.tell_state()  # the page may show what was not to be
         except Exception as error:
             self.measures.errors += 1
             logger.exception("session %d", session.number)

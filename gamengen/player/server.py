@@ -236,7 +236,8 @@ class Player:
 
 
 def _finished(session: Session) -> Clip | None:
-    return session.clip if session.clip is not None and not session.clip.running else None
+    clip = session.tape.clip
+    return clip if clip is not None and not clip.running else None
 
 
 def _refused(reason: str, status: int) -> Response:

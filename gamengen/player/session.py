@@ -10,18 +10,18 @@ import math
 import secrets
 from collections import deque
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from gamengen.player.clip import Clip
 from gamengen.player.controllers import HUMAN, Controller
-from gamengen.player.human_record import HumanRecorder
 from gamengen.player.keyframes import KEYFRAME_EVERY, Keyframe, Keyframes
 from gamengen.player.keys import Keys
 from gamengen.player.outbox import Outbox
 from gamengen.player.protocol import NO_ACTION, Command, FrameMessage, Input, option_values, text
 from gamengen.player.source import Source
+from gamengen.player.tape import Tape
 from gamengen.player.world_pool import WorldPool
 from gamengen.world import StartState, World
 
@@ -48,7 +48,7 @@ class Session:
         self.steps: deque[int | None] = deque(maxlen=MAX_WAITING_STEPS)
         """Single steps that wait: each an action, or None for the keys."""
         self.game = pool.new_game()
-        self.clip: Clip | None = None
+        self.tape = Tape(source, partial(pool.ask, self.game))
         self.controller_name = source.first_controller
         self._pool = pool
         self._start: StartState | None = None
@@ -58,7 +58,7 @@ class Session:
         self._keyframes = Keyframes()
         self._truth: World | None = None
         self.ended = False
-        self._recorder: HumanRecorder | None = None
+        self._alone_until = 0
         self._out: list[FrameMessage | str] = []
 
     @property
@@ -98,17 +98,14 @@ class Session:
         if self._truth is not None:
             self._truth.reset([start], [seed])
         self._pool.reset(self.game, start, seed)
-        if self.clip is not None:
-            self.clip.running = False
-        self._index, self._seed, self._start, self.ended = index, seed, start, False
+        self._index, self._seed, self._start, self.ended, self._alone_until = index, seed, start, False, 0
         self._keyframes.clear()
         self.steps.clear()
         panes = (start.frames[-1],) * (1 if self._truth is None else 2)
         divergence = math.nan if self._truth is None else 0.0
         self._show(FrameMessage(0, 0, self.keys.newest.seq, NO_ACTION, panes, divergence=divergence))
         self._take_over(self.controller_name)
-        if self.source.record_all:
-            self._record_begin(start)
+        self.tape.begin(start, self.controller_name)
         self.tell_state()
 
     def begin_next(self) -> None:
@@ -118,9 +115,13 @@ class Session:
     def choose(self, sampled: int) -> int:
         """The action that answers to the newest frame."""
         assert self._message is not None
-        if self._controller is None:
-            return sampled
-        return self._controller.act(self._message.t, self._message.panes[0])
+        if self._controller is not None:
+            try:
+                return self._controller.act(self._message.t, self._message.panes[0])
+            except ValueError as error:
+                self._give_back(self.controller_name, error)
+                self.tell_state()
+        return sampled
 
     def took(self, keys: Input, action: int, frame: np.ndarray, reward: float | None, over: bool, ms: float) -> None:
         """The pool stepped this session's game: `frame` follows from `action`."""
@@ -135,15 +136,8 @@ class Session:
             0, self._message.t + 1, keys.seq, action, panes, ms, reward, self._message.episode_return + (reward or 0.0),
             divergence, over, self.paused,
         ))  # fmt: skip
-        if self.clip is not None and self.clip.running:
-            self.clip.add(action, reward, over, panes)
-            if not self.clip.running:
-                self.tell_state()
-        if self._recorder is not None:
-            ram, lives = self._pool.ask(self.game, "ram"), self._pool.ask(self.game, "lives")
-            self._recorder.add(action, reward or 0.0, frame, ram, lives)
-            if self.ended:
-                self._recorder.end(over)
+        if self.tape.add(action, reward, over, self.ended, panes):
+            self.tell_state()
 
     def obey(self, command: Command) -> None:
         """Do what the page asks; ValueError says why not."""
@@ -162,23 +156,32 @@ class Session:
                 self._compare(values["on"])
                 return
             case "record":
-                self._record_clip(values["on"])
+                assert self._message is not None
+                self.tape.record(values["on"], self._message.panes)
         self.tell_state()
 
     def fail(self, reason: str) -> None:
         """The world could not step this game: it stands still at its last keyframe."""
         self.paused = True
         if len(self._keyframes):
-            self.go_back()
+            self._go_back()
         self.tell("error", f"the world failed: {reason}. The game is paused; restart it or go on")
         self.tell_state()
 
-    def go_back(self) -> None:
-        """To the last keyframe, after a batch with this game in it failed."""
+    def batch_key(self) -> tuple[Any, ...]:
+        """Games with equal keys may be stepped in one batch."""
+        alone = self.number if self._message is not None and self._message.t < self._alone_until else 0
+        return (alone, *sorted(self.game.options.items()))
+
+    def go_back_alone(self) -> None:
+        """To the last keyframe, and from there alone until this step is passed: a batch with this game in it failed."""
+        assert self._message is not None
+        self._alone_until = self._message.t + 1
+        self._go_back()
+
+    def _go_back(self) -> None:
         self._return_to(self._keyframes.newest)
-        if self._recorder is not None:
-            self._recorder.cut()  # its last frames are not what the game goes on from
-            self.ended = True
+        self.ended = self.tape.break_off()
 
     def tell(self, level: str, message: str) -> None:
         """A line for the page to show."""
@@ -186,22 +189,19 @@ class Session:
 
     def tell_state(self) -> None:
         """Everything that the page shows besides frames."""
-        clip, recorder = self.clip, self._recorder
         self._out.append(text(
             "state", paused=self.paused, speed=self.speed, controller=self.controller_name, start=self._index,
             seed=self._seed, name="" if self._start is None else self._start.name, compare=self._truth is not None,
             options=option_values(self._pool.options(self.game)),
-            clip=None if clip is None else {"running": clip.running, "frames": len(clip)},
-            recorded=None if recorder is None else {"episodes": recorder.num_episodes, "steps": recorder.num_steps},
+            **self.tape.state(),
         ))  # fmt: skip
 
     def close(self) -> None:
         """The client has left; what was recorded is kept."""
-        if self._recorder is not None:
-            self._recorder.cut()
+        self.tape.close()
         if self._truth is not None:
             self._truth.close()
-        self._recorder = self._truth = None
+            self._truth = None
         self._pool.drop(self.game)
 
     def _show(self, message: FrameMessage) -> None:
@@ -228,8 +228,7 @@ class Session:
         self._pool.restore(self.game, target.state)
         if self._truth is not None:
             self._truth.restore(target.truth, [0])
-        if self.clip is not None and self.clip.running and not self.clip.cut(self._message.t - target.message.t):
-            self.clip = Clip(self.source.game, target.message.panes, self._pane_names())
+        self.tape.go_back(self._message.t - target.message.t, target.message.panes)
         self._message, self.ended = target.message, False
 
     def _control(self, name: str) -> None:
@@ -249,11 +248,15 @@ class Session:
             try:
                 controller.begin(self._start, self._seed, self._message.t, self._message.panes[0])
             except ValueError as error:
-                if not self.source.human:
-                    raise
-                self.tell("error", f"{name} cannot play: {error}")
-                controller, name = None, HUMAN
+                self._give_back(name, error)
+                return
         self._controller, self.controller_name = controller, name
+
+    def _give_back(self, name: str, error: ValueError) -> None:
+        if not self.source.human:
+            raise error
+        self.tell("error", f"{name} cannot play: {error}")
+        self._controller, self.controller_name = None, HUMAN
 
     def _compare(self, on: bool) -> None:
         """The second pane comes or goes; both games begin anew from the same start state."""
@@ -270,23 +273,6 @@ class Session:
         finally:
             if before is not None:
                 before.close()
-
-    def _record_clip(self, on: bool) -> None:
-        if on and self._message is not None:
-            self.clip = Clip(self.source.game, self._message.panes, self._pane_names())
-        elif self.clip is not None:
-            self.clip.running = False
-
-    def _record_begin(self, start: StartState) -> None:
-        assert self.source.record_dir is not None
-        if self._recorder is None:
-            stream_id = f"human-{secrets.token_hex(4)}"
-            self._recorder = HumanRecorder(self.source.record_dir, self.source.game, stream_id)
-        ram, lives = self._pool.ask(self.game, "ram"), self._pool.ask(self.game, "lives")
-        self._recorder.begin(start, self.controller_name, ram, lives)
-
-    def _pane_names(self) -> tuple[str, ...]:
-        return (self.source.kind,) if self._truth is None else (self.source.kind, "real game")
 
     def set_pace(self, command: Command) -> None:
         """Loop: pause, speed and single steps, which need no world. ValueError says what is legal."""
