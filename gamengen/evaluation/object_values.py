@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -43,25 +44,36 @@ def can_read(env_id: str) -> bool:
     return env_id in GAMES
 
 
-def object_values(real: Frames, dream: Frames, env_id: str, marks: Sequence[int]) -> dict[str, Values]:
+@dataclass(frozen=True)
+class Reading:
+    """What frames of a game show."""
+
+    tracks: Mapping[str, Track]
+    numbers: Mapping[str, Values]
+
+
+def read(frames: Frames, env_id: str) -> Reading:
+    """Objects and numbers of uint8 frames (T, H, W, 3)."""
+    return Reading(read_objects(frames, env_id), read_numbers(frames, env_id))
+
+
+def object_values(real: Reading, dream: Reading, env_id: str, marks: Sequence[int]) -> dict[str, Values]:
     """Raw values of one rollout.
 
     Args:
-        real: uint8 (T + 1, H, W, 3), the first is the last frame that the world saw.
-        dream: (T, H, W, 3).
+        real: of T + 1 frames, the first is the last frame that the world saw.
+        dream: of T frames.
         marks: ends of the windows (and of the means) of the horizon.
     Returns:
         `measure/object` -> (2, T), (2, len(marks)) or (2,).
     """
-    return _compare(read_objects(real, env_id), read_objects(dream, env_id), env_id, marks) | _numbers(
-        read_numbers(real, env_id), read_numbers(dream, env_id)
-    )
+    return _compare(real.tracks, dream.tracks, env_id, marks) | _numbers(real.numbers, dream.numbers)
 
 
-def still_values(real: Frames, env_id: str, marks: Sequence[int]) -> dict[str, Values]:
+def still_values(real: Reading, env_id: str, marks: Sequence[int]) -> dict[str, Values]:
     """Position errors of objects that stay where the last real frame has them."""
     values: dict[str, Values] = {}
-    for name, track in read_objects(real, env_id).items():
+    for name, track in real.tracks.items():
         truth, start = _axes(track, name, env_id)[:, 1:], _axes(track, name, env_id)[:, :1]
         values |= _errors(truth, np.broadcast_to(start, truth.shape), name, marks)
     return values
@@ -112,11 +124,12 @@ def _errors(truth: Values, shown: Values, name: str, marks: Sequence[int]) -> di
 
 def _lost(there: npt.NDArray[np.bool_], seen: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """(T,): from the frame on at which an object was missing for `LOST_FRAMES` frames of those in which it is there."""
-    missing = np.where(there, ~seen, False)[there]
-    run = np.zeros(len(there), bool)
-    streak = np.convolve(missing.astype(int), np.ones(LOST_FRAMES, int))[: len(missing)] >= LOST_FRAMES
-    run[np.flatnonzero(there)] = streak
-    lost: npt.NDArray[np.bool_] = np.logical_or.accumulate(run)
+    frames = np.flatnonzero(there)
+    lost = np.zeros(len(there), bool)
+    if len(frames) >= LOST_FRAMES:
+        streaks = np.lib.stride_tricks.sliding_window_view(~seen[frames], LOST_FRAMES).all(1)
+        if streaks.any():
+            lost[frames[int(streaks.argmax()) + LOST_FRAMES - 1] :] = True
     return lost
 
 

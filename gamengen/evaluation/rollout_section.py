@@ -27,7 +27,8 @@ def rollout_section(
     """
     horizon = horizon_of(figures)
     marks = marks_within(horizon)
-    everyone = list(dict.fromkeys(path.split("/")[0] for path in figures if path.split("/")[1] in PIXEL_MEASURES))
+    found = dict.fromkeys(path.split("/")[0] for path in figures if path.split("/")[1] in PIXEL_MEASURES)
+    everyone = [*(label for label in labels if label in found), *(label for label in found if label not in labels)]
     tables = [
         Table(
             ["frame", *(str(mark) for mark in marks)],

@@ -14,7 +14,15 @@ from gamengen.evaluation.horizons import at_marks, marks_within
 from gamengen.evaluation.metric import Part, batch_parts
 from gamengen.evaluation.next_frame import CODEC, PIXEL_MEASURES, PairDistance, squared_errors
 from gamengen.evaluation.object_section import object_section
-from gamengen.evaluation.object_values import OBJECT_MEASURES, STILL, can_read, object_values, still_values
+from gamengen.evaluation.object_values import (
+    OBJECT_MEASURES,
+    STILL,
+    Reading,
+    can_read,
+    object_values,
+    read,
+    still_values,
+)
 from gamengen.evaluation.recordings import Excerpt, Place
 from gamengen.evaluation.rollout_section import rollout_section
 from gamengen.evaluation.section import Clip, Section
@@ -52,8 +60,8 @@ class Rollouts:
 
     @property
     def ranked_by(self) -> Sequence[str]:
-        """The last setting: pixels that move, and how long all objects stay."""
-        label = self.settings[-1].label
+        """Under the first setting: pixels that move, and how long all objects stay."""
+        label = self.settings[0].label
         return [f"{label}/moving_psnr", f"{label}/first_lost"]
 
     def missing(self, study: Study) -> str | None:
@@ -72,13 +80,15 @@ class Rollouts:
         """Dream every start under every setting and read what comes out."""
         horizon = self.length(study)
         excerpts = study.excerpts(part.places, horizon)
-        values = [self._bounds(study, excerpt) for excerpt in excerpts]
+        readable = can_read(study.game.env_id)
+        real = [read(excerpt.frames, study.game.env_id) if readable else None for excerpt in excerpts]
+        values = [self._bounds(study, excerpt, reading) for excerpt, reading in zip(excerpts, real, strict=True)]
         actions = np.stack([excerpt.actions for excerpt in excerpts])
         for setting in self.settings:
             with study.using(setting) as world:
                 shown = np.stack([step.frames for step in study.dream(world, excerpts, actions)], axis=1)
             for i, excerpt in enumerate(excerpts):
-                found = self._read(study, excerpt.frames, shown[i])
+                found = self._read(study, excerpt.frames, shown[i], real[i])
                 values[i] |= {f"{setting.label}/{name}": value for name, value in found.items()}
         return [Sample(place.episode, place.frame, found) for place, found in zip(part.places, values, strict=True)]
 
@@ -98,7 +108,7 @@ class Rollouts:
             frames = np.concatenate([step.frames for step in study.dream(world, [excerpt], excerpt.actions[None])])
         return Clip({"real game": excerpt.frames[1:], "dream": frames}, excerpt.actions)
 
-    def _bounds(self, study: Study, excerpt: Excerpt) -> dict[str, Values]:
+    def _bounds(self, study: Study, excerpt: Excerpt, reading: Reading | None) -> dict[str, Values]:
         """The baseline, and the codec's ceiling at the marks alone: it costs a decoder's pass a frame."""
         marks = marks_within(len(excerpt.actions))
         start = np.broadcast_to(excerpt.frames[:1], excerpt.frames[1:].shape)
@@ -109,15 +119,16 @@ class Rollouts:
             shown[[mark - 1 for mark in marks]] = through
             found = self._pixels(excerpt.frames, shown)
             values |= {f"{CODEC}/{name}": value for name, value in found.items() if name in PIXEL_MEASURES}
-        if can_read(study.game.env_id):
-            still = still_values(excerpt.frames, study.game.env_id, marks)
+        if reading is not None:
+            still = still_values(reading, study.game.env_id, marks)
             values |= {f"{STILL}/{name}": value for name, value in still.items()}
         return values
 
-    def _read(self, study: Study, real: Frames, shown: Frames) -> dict[str, Values]:
+    def _read(self, study: Study, real: Frames, shown: Frames, reading: Reading | None) -> dict[str, Values]:
         values = self._pixels(real, shown)
-        if can_read(study.game.env_id):
-            values |= object_values(real, shown, study.game.env_id, marks_within(len(shown)))
+        if reading is not None:
+            env_id = study.game.env_id
+            values |= object_values(reading, read(shown, env_id), env_id, marks_within(len(shown)))
         for features in self.clip_features:
             values |= clip_values(features, real[1:], shown)
         return values
