@@ -7,7 +7,7 @@ after it. What a program does, what must hold at its death and what at its end s
 Programs run in forks of a process that has imported everything, since importing takes longer than the programs do.
 
 Example
-    python -m tests.crash checkpoint 1 all            # program, ranks, number of events tried (or all)
+    python -m tests.crash checkpoint 1 all            # program (or each), ranks, number of events tried (or all)
 """
 
 from __future__ import annotations
@@ -292,9 +292,9 @@ def _said(look: Callable[[], None]) -> str:
 if __name__ == "__main__":
     import torch
 
-    from tests.crash_programs import PROGRAMS
+    from tests.crash_programs import PROGRAMS, TRAINERS
 
     torch.set_num_threads(1)
-    names = list(PROGRAMS) if sys.argv[1] == "each" else sys.argv[1].split(",")
+    names = [name for name in PROGRAMS if name not in TRAINERS] if sys.argv[1] == "each" else sys.argv[1].split(",")
     limit = None if sys.argv[3] == "all" else int(sys.argv[3])
     print(json.dumps({name: matrix(PROGRAMS[name], int(sys.argv[2]), limit) for name in names}))

@@ -1,11 +1,15 @@
-"""The programs that `tests/crash.py` kills: a training run, shards, episodes, a world, a codec."""
+"""The programs that `tests/crash.py` kills: training, shards, episodes, a world, a codec, and whole trainers."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import hashlib
 import io
+import os
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ import torch
 
 from gamengen.autoencoder import load_autoencoder_codec, save_codec
 from gamengen.checkpoints import list_checkpoints, newest_checkpoint, step_of
+from gamengen.config import parse
 from gamengen.durable import DamagedFile, sha256_file
 from gamengen.encoding import encode_dataset, finalise
 from gamengen.episode_writer import EpisodeWriter
@@ -22,9 +27,11 @@ from gamengen.shards import load_table
 from gamengen.training import train
 from tests.codec_data import LENGTHS, SPLITS, block_dataset, block_episode, block_game, small_codec
 from tests.crash import Program
+from tests.test_scripts import load
 from tests.test_training_run import CONFIG, batch_fn, loss_fn, make_line
 from tests.worlds import tiny_codec, tiny_pipeline
 
+ROOT = Path(__file__).resolve().parent.parent
 ROWS = 12
 
 
@@ -36,9 +43,6 @@ def content(root: Path, *without: str) -> dict[str, str]:
 
 def train_line(root: Path) -> None:
     """Four steps, a checkpoint after each, two kept; 1 or 2 ranks of the same global batch."""
-    import dataclasses
-    import os
-
     ranks = int(os.environ.get("WORLD_SIZE", 1))
     config = dataclasses.replace(
         CONFIG, max_train_steps=4, train_batch_size=4 // ranks, checkpointing_steps=1, checkpoints_total_limit=2,
@@ -137,7 +141,73 @@ def a_codec_is_true(root: Path, before: list[str]) -> None:
     assert any(all(torch.equal(weights[name], value) for name, value in state.items()) for state in wanted)
 
 
+SCRIPTS = {name: load(ROOT / "scripts" / f"{name}.py") for name in ("train_vae", "finetune_decoder", "train_unet")}
+STEPS = ["--max_train_steps", "4", "--checkpointing_steps", "2", "--lr_warmup_steps", "0", "--report_to", "none"]
+CROPS = ["--crop_size", "16", "--validation_frames", "8", "--validation_steps", "0"]
+SHAPE = ["--patch_size", "4", "--latent_channels", "2", "--encoder_width", "8", "--decoder_width", "8"]
+
+
+def start_script(name: str, root: Path, *flags: str) -> None:
+    """Run a trainer as a user does, in as many ranks as there are."""
+    ranks = int(os.environ.get("WORLD_SIZE", 1))
+    given = ["--preset", "tiny", "--output_dir", str(root / name), "--train_batch_size", str(4 // ranks)]
+    given += ["--num_processes", str(ranks), *STEPS, *flags]
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        SCRIPTS[name].main(parse(SCRIPTS[name].PRESETS, given, ""))
+
+
+def latents(root: Path) -> None:
+    """What train_unet and finetune_decoder read."""
+    block_dataset(root / "data")
+    encode(root)
+    save_codec(small_codec(), root / "vae")
+
+
+def train_vae(root: Path) -> None:
+    start_script("train_vae", root, "--dataset", str(root / "data"), *SHAPE, *CROPS)
+
+
+def finetune_decoder(root: Path) -> None:
+    start_script("finetune_decoder", root, "--dataset", str(root / "data"), "--vae", str(root / "vae"), *CROPS)
+
+
+def train_unet(root: Path) -> None:
+    small = ["--context_length", "2", "--num_validation_windows", "2", "--validation_steps", "2"]
+    start_script("train_unet", root, "--latents", str(root / "latents"), *small)
+
+
+def made_by(name: str) -> Callable[[Path], Any]:
+    """Weights, averages and optimizer of the last checkpoint, and every file of what the stage is for."""
+
+    def result(root: Path) -> Any:
+        checkpoint = newest_checkpoint(root / name)
+        assert checkpoint is not None and checkpoint.name == "checkpoint-4"
+        state = torch.load(checkpoint / "training_state.pt", weights_only=True)
+        del state["seconds"]
+        told = ("run.json", "metrics.jsonl", "checkpoint-2", "checkpoint-4")  # of the time that it took, among others
+        made = {file: digest for file, digest in content(root / name, *told).items() if "README" not in file}
+        parts = {file: digest for file, digest in content(checkpoint).items() if file.startswith(("unet", "vae"))}
+        return {"state": hashlib.sha256(str(state).encode()).hexdigest(), "parts": parts, "made": made}
+
+    return result
+
+
+def checkpoints_are_left(name: str) -> Callable[[Path, list[str]], None]:
+    def check(root: Path, before: list[str]) -> None:
+        a_checkpoint_is_left(root / name, [event.replace(f"{name}/", "") for event in before])
+
+    return check
+
+
+TRAINERS = ("train_vae", "finetune_decoder", "train_unet")
 PROGRAMS = {
+    **{
+        name: Program(
+            (lambda root: block_dataset(root / "data") and None) if name == "train_vae" else latents,
+            run, made_by(name), checkpoints_are_left(name),
+        )
+        for name, run in zip(TRAINERS, (train_vae, finetune_decoder, train_unet), strict=True)
+    },
     "checkpoint": Program(lambda root: root.mkdir(), train_line, trained, a_checkpoint_is_left),
     "shards": Program(
         lambda root: block_dataset(root / "data") and None, encode,

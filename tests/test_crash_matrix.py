@@ -37,6 +37,17 @@ def test_a_kill_of_two_ranks_costs_nothing() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("trainer", ["train_vae", "finetune_decoder", "train_unet"])
+def test_a_killed_trainer_started_again_makes_the_same_files(trainer: str, ranks: int) -> None:
+    """The scripts themselves: weights, averages, optimizer, and the folder that the stage is for, bit for bit."""
+    result = killed(trainer, ranks, "5")[trainer]
+    print(trainer, ranks, {name: result[name] for name in ("events", "different", "points")})
+    assert not result["failures"], result["failures"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("program", "ranks"), [
     ("checkpoint", 1), ("checkpoint", 2), ("shards", 1), ("episodes", 1), ("world", 1), ("codec", 1),
 ])  # fmt: skip
