@@ -71,7 +71,12 @@ def statistics(infos: Sequence[EpisodeInfo], game: GameContract) -> list[tuple[s
         mine = [info for info in infos if info.split == split]
         frames = sum(info.num_frames for info in mine)
         hours = frames / game.fps / 3600
-        rows.append((f"split {split}", f"{len(mine)} episodes, {frames} frames, {hours:.2g} hours of play"))
+        rows.append(
+            (
+                f"split {split}",
+                f"{len(mine)} episode{'s' * (len(mine) != 1)}, {frames} frames, {hours:.2g} hours of play",
+            )
+        )
     for agent, group in itertools.groupby(sorted(infos, key=lambda info: info.agent), lambda info: info.agent):
         mine = list(group)
         mean = sum(info.episode_return for info in mine) / len(mine)
