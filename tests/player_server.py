@@ -131,9 +131,9 @@ class Client:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             message = self.read()
-            if isinstance(message, dict) and message["kind"] == kind:
-                if all(message.get(name) == value for name, value in wanted.items()):
-                    return message
+            is_it = isinstance(message, dict) and message["kind"] == kind
+            if is_it and all(message.get(name) == value for name, value in wanted.items()):
+                return message
         raise AssertionError(f"no {kind} with {wanted}; the state is {self.state}, notes {self.notes}")
 
     def say(self, kind: str, **values: Any) -> None:
