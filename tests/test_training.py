@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from gamengen.contract import CodecContract
 from gamengen.denoiser import Denoiser, DenoiserConfig, build_unet
+from gamengen.durable import DamagedFile, folder_lock
 from gamengen.loss import LatentDiffusionLoss, LossConfig
 from gamengen.sampler import sample, stacked_denoise
 from gamengen.schedule import build_scheduler, read_schedule
@@ -136,10 +138,13 @@ def test_accumulation_equals_one_large_batch(
         assert line == pytest.approx(figures(uninterrupted[0])[step], rel=1e-4), step
 
 
-def test_two_ranks_equal_one(tmp_path: Path, uninterrupted: tuple[Path, dict[str, Tensor]]) -> None:
+def test_two_ranks_equal_one(tmp_path: Path) -> None:
+    """Also where one rank's loss is not a number: both skip the step."""
+    _, result = run(tmp_path / "one", poison=(3,))
+    assert result.skipped_steps == 1
     # With accumulation: every rank takes its part of each micro-batch, gradients meet in the last one.
     split = {"train_batch_size": GLOBAL_BATCH // 4, "gradient_accumulation_steps": 2, "num_processes": 2}
-    config = json.dumps(split)
+    config = json.dumps({**split, "poison": [3]})
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -151,14 +156,50 @@ def test_two_ranks_equal_one(tmp_path: Path, uninterrupted: tuple[Path, dict[str
         timeout=120,
     )
     assert done.returncode == 0, done.stderr.decode()[-3000:]
-    state, expected = (checkpoint_state(f / "checkpoint-6") for f in (tmp_path, uninterrupted[0]))
+    state, expected = (checkpoint_state(f / "checkpoint-6") for f in (tmp_path, tmp_path / "one"))
     for part in ("unet", "unet_ema"):
         assert_same(state[part], expected[part], part, atol=1e-6)
     assert state["global_batch"] == expected["global_batch"] == GLOBAL_BATCH
+    assert state["skipped_steps"] == expected["skipped_steps"] == 1
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert len(lines) == 6, "one rank writes"
     for step, line in figures(tmp_path).items():
-        assert line == pytest.approx(figures(uninterrupted[0])[step], rel=1e-4), step
+        expected_line = figures(tmp_path / "one")[step]
+        known = {name for name, value in expected_line.items() if value is not None}
+        assert {name for name, value in line.items() if value is not None} == known, step
+        assert {k: line[k] for k in known} == pytest.approx({k: expected_line[k] for k in known}, rel=1e-4), step
+
+
+def test_a_resumed_run_says_what_it_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run(tmp_path, replace(CONFIG, max_train_steps=4))
+    (tmp_path / "checkpoint-4" / "unet" / "config.json").write_text("{}")
+    with caplog.at_level(logging.WARNING):
+        run(tmp_path, replace(CONFIG, max_train_steps=5))
+    assert "checkpoint-4" in caplog.text and "falling back to the checkpoint before it" in caplog.text
+    for checkpoint in tmp_path.glob("checkpoint-*"):
+        (checkpoint / "training_state.pt").unlink()
+    with pytest.raises(DamagedFile, match="every checkpoint .* is damaged.*--resume_from_checkpoint none"):
+        run(tmp_path)
+    assert len(list(tmp_path.glob("checkpoint-*"))) == 2, "nothing is thrown away without being asked"
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
+    """Such as the tasks of a cluster's launcher that know nothing of each other, each a first rank."""
+    with folder_lock(tmp_path), pytest.raises(ValueError, match="another process trains into .*torchrun or accelerate"):
+        run(tmp_path)
+    assert not list(tmp_path.glob("checkpoint-*"))
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_algorithms_are_deterministic_while_training_only(wanted: bool, tmp_path: Path) -> None:
+    seen: list[bool] = []
+
+    def validate(modules: Modules, step: int) -> Mapping[str, Any]:
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        return {}
+
+    run(tmp_path, replace(CONFIG, max_train_steps=1, deterministic=wanted), validate=validate)
+    assert seen == [wanted] and not torch.are_deterministic_algorithms_enabled()
 
 
 def test_validation_sees_the_averaged_weights_and_changes_nothing(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.optimizer import AcceleratedOptimizer
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
@@ -186,6 +187,56 @@ def test_training_gives_up_after_ten_broken_steps_and_leaves_a_finite_state(tmp_
     assert train(replace(config, max_train_steps=20), {"line": make_line()}, loss_fn, batch_fn, tmp_path).steps == 20
 
 
+def test_broken_steps_are_counted_over_a_resume(tmp_path: Path) -> None:
+    """Killed between the sixth and the seventh broken step: the tenth is still the last."""
+    config = replace(CONFIG, max_train_steps=100, checkpointing_steps=9)
+    run = TrainingRun(config, {"line": make_line()}, Breaking(lambda n: n >= 3), tmp_path)
+    for _ in range(9):
+        run.optimize(batch_fn)  # type: ignore[arg-type]
+    run.save()
+    with pytest.raises(FloatingPointError, match="up to step 13"):
+        train(config, {"line": make_line()}, Breaking(lambda n: True), batch_fn, tmp_path)
+
+
+def test_half_precision_lowers_its_scale_first_and_then_gives_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fp16 path with a real GradScaler; Accelerate itself allows it on accelerators only."""
+
+    def with_scaler(bad: Callable[[int], bool]) -> TrainingRun:
+        run = TrainingRun(CONFIG, {"line": make_line()}, Breaking(bad), tmp_path)
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
+        run.accelerator.scaler, run.accelerator.native_amp = scaler, True
+        run.optimizer = AcceleratedOptimizer(run.optimizer.optimizer, device_placement=False, scaler=scaler)
+        run.accelerator._optimizers = [run.optimizer]
+        return run
+
+    monkeypatch.setattr("accelerate.Accelerator.mixed_precision", property(lambda self: "fp16"))
+    plain = TrainingRun(CONFIG, {"line": make_line()}, loss_fn, tmp_path / "plain")
+    run = with_scaler(lambda n: n == 1)
+    for step in range(3):
+        before = [p.detach().clone() for p in run.parameters]
+        run.optimize(batch_fn)  # type: ignore[arg-type]
+        same = all(torch.equal(a, b) for a, b in zip(before, run.parameters, strict=True))
+        assert same == (step == 1) and run.skipped_steps == (step >= 1)
+        if step != 1:
+            plain.step = step
+            plain.optimize(batch_fn)  # type: ignore[arg-type]
+    assert run.ema is not None and run.ema.optimization_step == 2, "a step that was dropped is no step of the average"
+    for value, expected in zip(run.parameters, plain.parameters, strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-5)
+    assert run.accelerator.scaler.get_scale() == 2.0**11
+    run.save()
+    resumed = with_scaler(lambda n: True)
+    resumed.resume()
+    assert resumed.accelerator.scaler.get_scale() == 2.0**11 and resumed.skipped_steps == 1
+    with pytest.raises(FloatingPointError):
+        for _ in range(30):
+            resumed.optimize(batch_fn)  # type: ignore[arg-type]
+    assert resumed.accelerator.scaler.get_scale() < 1.0 and resumed.skipped_steps == 1 + 12
+    assert all(bool(p.isfinite().all()) for p in resumed.parameters)
+
+
 def test_nine_broken_steps_are_forgiven(tmp_path: Path) -> None:
     config = replace(CONFIG, max_train_steps=25)
     result = train(config, {"line": make_line()}, Breaking(lambda n: n % 10 != 9), batch_fn, tmp_path)
@@ -321,6 +372,56 @@ def test_scale_lr_multiplies_by_the_global_batch(tmp_path: Path) -> None:
     config = replace(CONFIG, max_train_steps=1, scale_lr=True, gradient_accumulation_steps=3, learning_rate=1e-4)
     train(config, {"line": make_line()}, loss_fn, batch_fn, tmp_path)
     assert steps_logged(tmp_path)[0]["lr"] == pytest.approx(1e-4 * 12)
+
+
+class Dropping(Line):
+    """A network that draws by itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(torch.nn.functional.dropout(x, 0.5, self.training))
+
+
+def test_what_a_network_draws_by_itself_is_resumed_too(tmp_path: Path) -> None:
+    def run(folder: Path, *ends: int) -> Tensor:
+        for end in ends:
+            torch.manual_seed(0)
+            line = Dropping()
+            torch.randn(end)  # another history of draws
+            train(replace(CONFIG, max_train_steps=end), {"line": line}, loss_fn, batch_fn, folder)
+        return line.linear.weight.detach()
+
+    whole = run(tmp_path / "whole", 6)
+    assert torch.equal(run(tmp_path / "parts", 1, 4, 6), whole)
+    torch.manual_seed(0)
+    line = Line()
+    train(replace(CONFIG, max_train_steps=6), {"line": line}, loss_fn, batch_fn, tmp_path / "without")
+    assert not torch.equal(line.linear.weight, whole)
+
+
+def test_a_run_limited_by_minutes_is_resumed_exactly_but_for_its_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where every step takes as long as it did the first time, so does the run: the clock is all that it depends on."""
+    config = replace(
+        CONFIG, lr_scheduler="cosine", lr_warmup_steps=0, max_train_steps=10**6, max_train_minutes=0.2,
+        checkpointing_steps=3,
+    )  # fmt: skip
+    calls = iter(range(10**6))
+    monkeypatch.setattr("gamengen.training_run.time.perf_counter", lambda: next(calls) * 0.25)  # a step: 4 calls
+    whole, killed, resumed = make_line(), make_line(), make_line()
+    result = train(config, {"line": whole}, loss_fn, batch_fn, tmp_path / "whole")
+    assert result.steps == 16 and result.seconds == pytest.approx(12.0)
+
+    def dying(step: int, indices: Sequence[int]) -> dict[str, Tensor]:
+        if step == 8:
+            raise KeyboardInterrupt
+        return batch_fn(step, indices)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, {"line": killed}, loss_fn, dying, tmp_path / "parts")
+    result = train(config, {"line": resumed}, loss_fn, batch_fn, tmp_path / "parts")
+    assert result.steps == 16 and result.seconds == pytest.approx(12.0), "the two lost steps are given again"
+    assert torch.equal(whole.linear.weight, resumed.linear.weight)
 
 
 def test_a_run_limited_by_minutes_stops_annealed(tmp_path: Path) -> None:

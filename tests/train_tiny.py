@@ -48,10 +48,15 @@ def run(
     *,
     stop_at: int = -1,
     kill_at: int = -1,
+    poison: Sequence[int] = (),
     modules: Modules | None = None,
     **options: Any,
 ) -> tuple[Modules, TrainingResult]:
-    """Train a tiny UNet; raise, or end the process, when the batch of a step is asked for."""
+    """Train a tiny UNet; raise, or end the process, when the batch of a step is asked for.
+
+    Args:
+        poison: steps in which one sample, on the last rank, is not a number.
+    """
     contract = tiny_contract()
     loss = LatentDiffusionLoss(
         LossConfig(), contract, read_schedule(build_scheduler("v_prediction")), flat_scene(contract)
@@ -64,6 +69,8 @@ def run(
         if step == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
         batch = windows.shuffled(config.seed, [step * GLOBAL_BATCH + i for i in indices])
+        if step in poison:
+            batch.targets[[index == GLOBAL_BATCH - 1 for index in indices]] = torch.nan
         return batch.tensors()
 
     modules = modules or {"unet": tiny_unet(contract)}
@@ -72,4 +79,6 @@ def run(
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    run(Path(sys.argv[1]), replace(CONFIG, **json.loads(sys.argv[2])), kill_at=int(sys.argv[3]))
+    values = json.loads(sys.argv[2])
+    poisoned = values.pop("poison", ())
+    run(Path(sys.argv[1]), replace(CONFIG, **values), kill_at=int(sys.argv[3]), poison=poisoned)
