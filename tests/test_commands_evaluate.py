@@ -1,25 +1,78 @@
-"""gamengen.commands.evaluate: its plan costs nothing, and a world of another game is refused."""
+"""gamengen.commands.evaluate: refusals cost nothing, figures go into the card, the fingerprint is of the weights."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from agents.policies import RandomPolicy
 from agents.recorder import Player, Recorder, RecorderSettings
-from gamengen.commands.evaluate import Config, main
+from gamengen.cards import read_world_facts
+from gamengen.commands import evaluate
+from gamengen.commands.evaluate import PRESETS, Config, main, world_fingerprint
 from gamengen.contract import ContractMismatch
 from gamengen.emulator import make_game_contract
+from gamengen.evaluation.suite import Scale
 from tests.counter_env import COUNTER_ENV
 from tests.worlds import tiny_pipeline
+
+SMALL = Scale(num_starts=2, steps=(1,), num_rollouts=2, horizon=2, rollout_steps=(1,))
+
+
+def record(folder: Path) -> None:
+    game = make_game_contract(COUNTER_ENV, frame_skip=1)
+    settings = RecorderSettings(num_steps=60, num_envs=1, test_share=0.5, max_episode_frames=15)
+    Recorder(folder, game, [Player(RandomPolicy(4))], settings).run()
 
 
 def test_a_world_of_another_game_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
     tiny_pipeline().save_pretrained(tmp_path / "world")
-    game = make_game_contract(COUNTER_ENV, frame_skip=1)
-    Recorder(tmp_path / "data", game, [Player(RandomPolicy(4))], RecorderSettings(num_steps=40, num_envs=1)).run()
+    record(tmp_path / "data")
     config = Config(world=str(tmp_path / "world"), dataset=str(tmp_path / "data"), output_dir=str(tmp_path / "eval"))
     with pytest.raises(ContractMismatch, match="env_id"):
         main(config)
     assert not (tmp_path / "eval").exists()
+
+
+@pytest.mark.parametrize("name", ["world", "dataset", "output_dir"])
+def test_what_is_missing_is_named(name: str) -> None:
+    values = {key: "x" for key in ("world", "dataset", "output_dir") if key != name}
+    with pytest.raises(ValueError, match=f"--{name} is missing"):
+        main(Config(**values))  # type: ignore[arg-type]
+
+
+def test_an_agent_needs_somebody_who_loads_it() -> None:
+    with pytest.raises(ValueError, match="scripts/evaluate.py"):
+        main(Config(world="w", dataset="d", output_dir="o", agent="ppo.zip"))
+
+
+def test_a_dry_run_says_what_it_would_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(Config(world="w", dataset="d", output_dir="o", scale=SMALL, dry_run=True)) == {}
+    out = capsys.readouterr().out
+    assert "next frames         2" in out and "frames of rollouts  4" in out
+
+
+def test_the_fingerprint_follows_the_weights_and_not_the_card(tmp_path: Path) -> None:
+    tiny_pipeline().save_pretrained(tmp_path / "world")
+    before = world_fingerprint(tmp_path / "world")
+    (tmp_path / "world" / "README.md").write_text("another card")
+    assert world_fingerprint(tmp_path / "world") == before
+    tiny_pipeline(seed=1).save_pretrained(tmp_path / "other")
+    assert world_fingerprint(tmp_path / "other") != before
+
+
+def test_presets_name_themselves() -> None:
+    assert all(config.preset == name for name, config in PRESETS.items())
+
+
+def test_figures_go_into_the_worlds_card_and_leave_the_rest(tmp_path: Path) -> None:
+    folder = tmp_path / "world"
+    tiny_pipeline().save_pretrained(folder)
+    figure = {"value": 31.5, "low": 31.0, "high": 32.0, "samples": 8, "episodes": 2, "unit": "dB", "better": "higher"}
+    evaluate.update_card(folder, {"next_frame": {"4 steps/psnr": figure}})
+    assert read_world_facts(folder).figures["next_frame"]["4 steps/psnr"]["value"] == 31.5
+    card = (folder / "README.md").read_text()
+    assert "next_frame / 4 steps / psnr" in card and "31.50 (31.00 to 32.00) dB" in card
+    assert np.isfinite(figure["value"])

@@ -38,6 +38,10 @@ from gamengen.evaluation.suite import Scale, suite
 from gamengen.evaluation.summary import summary_section, table_text
 from gamengen.loading import find_world, load_pipeline, load_world
 from gamengen.run_folder import RunFolder, package_versions, print_plan
+from gamengen.world import World
+
+CLIP_SHARE = 0.2
+"""Of a bounded time, for dreaming the best, median and worst samples again."""
 
 LoadAgent = Callable[[str, GameContract], Any]
 
@@ -67,7 +71,7 @@ class Config:
     agent: str | None = None
     """Stable-Baselines3 zip of an agent of this game; only from a checkout's scripts/evaluate.py."""
     with_clips: bool = True
-    """Show the best, median and worst samples as clips."""
+    """Show the best, median and worst samples as clips; of a bounded time a fifth goes there."""
     write_card: bool = True
     """Write the figures into the world folder's model card."""
     seed: int = 0
@@ -82,7 +86,8 @@ PRESETS = {
     "demo": Config(
         preset="demo",
         scale=Scale(num_starts=64, num_rollouts=8, horizon=64, steps=(1, 4), rollout_steps=(1, 4)),
-        max_minutes=0.5,
+        num_worlds=4,
+        max_minutes=0.75,
     ),
     "tiny": Config(
         preset="tiny",
@@ -131,17 +136,18 @@ def main(config: Config, load_agent: LoadAgent | None = None) -> dict[str, Any]:
     agent = None if config.agent is None or load_agent is None else load_agent(config.agent, game)
     study = Study(
         world=world, held_out=held_out, seed=config.seed, play_world=play_world, training=_training(config.dataset),
-        real_game=functools.partial(EmulatorWorld, game), agent=agent, folder=run.path,
+        real_game=_real_game(game), agent=agent, folder=run.path,
     )  # fmt: skip
     metrics = suite(world, config.scale, find_networks(config.lpips_weights, config.fvd_weights, agent, device))
+    minutes, clip_minutes = _minutes(config)
     with tqdm(desc="evaluating", unit="part") as bar:
-        measured = evaluate(study, metrics, run.path, max_minutes=config.max_minutes, progress=_progress(bar))
+        measured = evaluate(study, metrics, run.path, max_minutes=minutes, progress=_progress(bar))
     facts = _facts(config, study, device, fingerprints)
     record = {
         "config": to_plain(config), "seed": config.seed, "fingerprints": fingerprints, "facts": facts,
         "versions": package_versions(),
     }  # fmt: skip
-    report = write_report(run.path, study, metrics, measured, facts, record, with_clips=config.with_clips)
+    report = write_report(run.path, study, metrics, measured, facts, record, clip_minutes=clip_minutes)
     run.finish({"metrics": sorted(measured)})
     if config.write_card and Path(config.world).exists():
         update_card(folder, card_figures(report))
@@ -179,6 +185,25 @@ def _check(config: Config, load_agent: LoadAgent | None) -> None:
         raise ValueError(f"--{absent[0]} is missing: an evaluation needs --world, --dataset and --output_dir")
     if config.agent is not None and load_agent is None:
         raise ValueError("--agent needs the agents of a checkout: run scripts/evaluate.py of the repository")
+
+
+def _minutes(config: Config) -> tuple[float | None, float | None]:
+    """For measuring and for clips; None is without end."""
+    if not config.with_clips:
+        return config.max_minutes, 0.0
+    if config.max_minutes is None:
+        return None, None
+    return (1 - CLIP_SHARE) * config.max_minutes, CLIP_SHARE * config.max_minutes
+
+
+def _real_game(game: GameContract) -> Callable[[int], World] | None:
+    """The emulator for as many games as are asked for; None, and a word, where this machine has none."""
+    try:
+        EmulatorWorld(game, 1).close()
+    except (ImportError, ValueError) as error:
+        print(f"without the real game to compare with: {error}")
+        return None
+    return functools.partial(EmulatorWorld, game)
 
 
 def _cost(scale: Scale) -> dict[str, str]:

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from gamengen.contract import GameContract
+from gamengen.evaluation.budget import Budget
 from gamengen.evaluation.figures import Measure, Sample
 from gamengen.evaluation.metric import Metric
 from gamengen.evaluation.recordings import Place
@@ -52,19 +53,22 @@ def extremes(samples: Sequence[Sample], path: str, measure: Measure) -> list[tup
     return [(first[place], values[place][1], values[place][0]) for place in sorted(first)]
 
 
-def show(metric: Metric, study: Study, samples: Sequence[Sample]) -> Iterator[tuple[str, list[Shown]]]:
-    """(path, animations) for every path that the metric ranks its samples by."""
+def show(metric: Metric, study: Study, samples: Sequence[Sample], budget: Budget) -> Iterator[tuple[str, list[Shown]]]:
+    """(what they are ranked by, animations) for every path that the metric ranks its samples by; none without time."""
     for path in metric.ranked_by:
-        measure = metric.measures[path.split("/")[1]]
+        label, name = path.split("/")[:2]
+        measure = metric.measures[name]
         shown = []
         for title, sample, value in extremes(samples, path, measure):
+            if budget.spent:
+                break
             clip = metric.clip(study, Place(sample.episode, sample.frame), path)
             if clip is not None:
                 text = f"{value:.{measure.digits}f} {measure.unit}".strip()
                 text += f", episode {sample.episode}, frame {sample.frame}"
                 shown.append(Shown(title, text, animate(clip, study.game)))
         if shown:
-            yield path, shown
+            yield f"{measure.title}, {label}", shown
 
 
 def animate(clip: Clip, game: GameContract) -> bytes:

@@ -138,8 +138,8 @@ thead th{color:var(--soft);font-weight:600;font-size:13px}
 tbody tr:hover{background:var(--wash)}
 td b{font-weight:600} small{color:var(--soft);font-size:11.5px}
 .count{font-size:12.5px;color:var(--soft);margin:5px 2px 0}
-.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:16px;margin:18px 0 4px}
-.plots img{width:100%;border:1px solid var(--line);border-radius:8px}
+.plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(420px,1fr));gap:16px;margin:18px 0 4px}
+.plots img{width:100%;max-width:620px;border:1px solid var(--line);border-radius:8px}
 .clips{display:flex;flex-wrap:wrap;gap:18px}
 figure{margin:0} figure img{display:block;border-radius:6px;max-width:100%;image-rendering:pixelated}
 figcaption{font-size:12.5px;color:var(--soft);margin-top:5px;max-width:360px;overflow-wrap:anywhere}

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gamengen.durable import read_json, write_bytes, write_json
-from gamengen.evaluation.clips import Shown, show
+from gamengen.evaluation.budget import Budget
+from gamengen.evaluation.clips import show
 from gamengen.evaluation.figures import Figure, Figures
 from gamengen.evaluation.metric import Metric
 from gamengen.evaluation.page import Block, page
@@ -30,14 +31,14 @@ def write_report(
     facts: Mapping[str, str],
     record: Mapping[str, Any],
     *,
-    with_clips: bool = True,
+    clip_minutes: float | None = None,
 ) -> dict[str, Any]:
     """Write all three and give back what report.json holds.
 
     Args:
         facts: for the head of the page: name -> value.
         record: JSON values that belong to the run: config, seeds, fingerprints, versions.
-        with_clips: dream the best, median and worst samples again to show them.
+        clip_minutes: for dreaming the best, median and worst samples again to show them; 0 shows none, None all.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,6 +48,7 @@ def write_report(
     summary = summary_section(figures, study.game.env_id)
     summary = replace(summary, notes=tuple(shortened(measured)))
     blocks = [Block(summary, _plots(folder, summary))]
+    clip_budget = None if clip_minutes == 0 else Budget(clip_minutes)
     # One game is dreamt again at a time: in a world of one slot where there is one.
     alone = replace(study, world=study.play_world or study.world)
     for metric in metrics:
@@ -56,7 +58,7 @@ def write_report(
             blocks.append(Block(Section(_title(metric.name), text, notes=[f"Not measured: {one.missing}"])))
             continue
         sections = metric.sections(one.figures)
-        clips: list[tuple[str, list[Shown]]] = list(show(metric, alone, one.samples)) if with_clips else []
+        clips = [] if clip_budget is None else list(show(metric, alone, one.samples, clip_budget))
         for number, section in enumerate(sections):
             blocks.append(Block(section, _plots(folder, section), clips if number == len(sections) - 1 else ()))
     title = f"{study.game.env_id}: how good is the dream?"

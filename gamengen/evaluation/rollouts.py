@@ -32,7 +32,7 @@ from gamengen.metrics import SSIM_WINDOW, ssim
 Frames = npt.NDArray[np.uint8]
 START = "copy start frame"
 """The baseline: the last real frame that the world saw, shown for ever."""
-CLIP_FRAMES = 64
+CLIP_FRAMES = 48
 CURVES: Mapping[str, Measure] = {f"{name}_curve": PIXEL_MEASURES[name] for name in ("psnr", "moving_psnr")}
 
 

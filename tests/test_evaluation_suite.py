@@ -1,0 +1,32 @@
+"""evaluation.suite: every metric keeps the convention, and a report can be made of all of them."""
+
+from __future__ import annotations
+
+import re
+
+from gamengen.evaluation.study import step_settings
+from gamengen.evaluation.suite import Networks, Scale, suite
+from tests.evaluated_worlds import SquareWorld
+
+
+def test_metrics_have_names_of_their_own_and_rank_by_what_they_measure() -> None:
+    world = SquareWorld(2, with_steps=True)
+    metrics = suite(world, Scale(), Networks())
+    names = [metric.name for metric in metrics]
+    assert len(set(names)) == len(names) and all(re.fullmatch(r"[a-z_]+", name) for name in names)
+    assert {"next_frame", "rollouts", "speed"} <= set(names)
+    for metric in metrics:
+        assert metric.share > 0
+        assert all(path.split("/")[1] in metric.measures for path in metric.ranked_by), metric.name
+
+
+def test_the_scale_reaches_the_metrics() -> None:
+    scale = Scale(num_starts=7, steps=(2, 8), num_rollouts=3, horizon=5, rollout_steps=(8,))
+    world = SquareWorld(2, with_steps=True)
+    by_name = {
+        metric.name: metric for metric in suite(world, scale, Networks(lpips_missing="none", clips_missing=("x",)))
+    }
+    assert by_name["next_frame"].settings == step_settings(world, (2, 8))  # type: ignore[attr-defined]
+    assert by_name["next_frame"].num_starts == 7 and by_name["next_frame"].perceptual_missing == "none"  # type: ignore[attr-defined]
+    rollouts = by_name["rollouts"]
+    assert (rollouts.num_starts, rollouts.horizon, rollouts.not_measured) == (3, 5, ("x",))  # type: ignore[attr-defined]
