@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from gamengen.autoencoder import AutoencoderCodec
+from gamengen.backends.example import example_inputs
 from gamengen.episodes import list_episodes, read_episodes
 from gamengen.latent_world import LatentWorld
 from gamengen.machine import processor
@@ -24,7 +26,23 @@ class Timing:
 
     median_ms: float
     p95_ms: float
+    p99_ms: float
     least_ms: float
+    count: int
+    """Calls that were timed."""
+
+
+def timing_of(times_ms: Sequence[float]) -> Timing:
+    """The figures of measured times: percentiles by the nearest rank, so that each is a time that occurred.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not times_ms:
+        raise ValueError("timing_of: expected at least one time, got none")
+    ordered = sorted(times_ms)
+    p95, p99 = (ordered[math.ceil(share * len(ordered)) - 1] for share in (0.95, 0.99))
+    return Timing(statistics.median(ordered), p95, p99, ordered[0], len(ordered))
 
 
 def timing(call: Callable[[], object], *, repeats: int = 40, warmup: int = 5) -> Timing:
@@ -37,8 +55,7 @@ def timing(call: Callable[[], object], *, repeats: int = 40, warmup: int = 5) ->
             torch.cuda.synchronize()
         if repeat >= warmup:
             times.append((time.perf_counter() - started) * 1e3)
-    times.sort()
-    return Timing(statistics.median(times), times[int(0.95 * (len(times) - 1))], times[0])
+    return timing_of(times)
 
 
 def machine() -> str:
@@ -55,19 +72,25 @@ def encoding_speed(codec: AutoencoderCodec, dataset: str | Path, num_frames: int
 
 
 def play_speed(world: LatentWorld, steps: Sequence[int] = (1, 2, 4)) -> dict[str, Timing]:
-    """One UNet forward, one decode, and the whole frame at each number of steps, all worlds together."""
-    context, actions = world._context.window, world._actions.to(world.device)
-    noise = play_noise([0] * world.num_worlds, [0] * world.num_worlds)
-    latent = noise.normal("target", world.contract.codec.array_shape).to(world.device, world.dtype)
-    result = {
-        "UNet": timing(lambda: world.pipeline(context, actions, latent, num_inference_steps=1)),
-        "decoder": timing(lambda: world.pipeline.decode_latents(latent)),
-    }
+    """The parts of a frame, and the whole of it at each number of steps, all worlds together, on their backend."""
+    example = example_inputs(world.pipeline, world.num_worlds)
+    seeds = list(range(world.num_worlds))
+    with torch.inference_mode():
+        result = {
+            "UNet": timing(lambda: world.backend.network(*example)),
+            "decoder": timing(lambda: world.backend.decode(example[0])),
+            "noise": timing(lambda: play_noise(seeds, seeds).normal("target", world.contract.codec.array_shape)),
+        }
     action = [world.contract.game.noop_action] * world.num_worlds
     for count in steps:
         world.set_option("num_inference_steps", count)
         result[f"frame, {count} step{'s' if count > 1 else ''}"] = timing(lambda: world.step(action))
     return result
+
+
+def everything_else_ms(parts: Mapping[str, Timing]) -> float:
+    """What a frame of one step takes beyond its parts, from the least of each: sampler, context, copies, Python."""
+    return parts["frame, 1 step"].least_ms - sum(parts[name].least_ms for name in ("UNet", "decoder", "noise"))
 
 
 def dataset_bytes(dataset: str | Path) -> float:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gamengen.denoiser import Denoiser, DenoiserConfig, build_unet, check_unet, sinusoidal_positions
 from gamengen.pipeline import align_weights
+from gamengen.scene import Scene
 from tests.worlds import LENGTH, tiny_codec_contract, tiny_contract, tiny_unet
 
 CONTRACT = tiny_contract()
@@ -161,3 +162,46 @@ def test_half_precision_runs(denoiser: Denoiser) -> None:
         half = Denoiser(unet, CONTRACT)(**values)
     assert half.dtype == torch.bfloat16
     torch.testing.assert_close(half.float(), output(denoiser), rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("scene_prior", [False, True])
+def test_one_timestep_for_all_equals_one_each_bit_for_bit(scene_prior: bool) -> None:
+    """The factors that are kept for a timestep are those that would be made for it."""
+    contract = replace(CONTRACT, settings={**CONTRACT.settings, "scene_prior": scene_prior})
+    shape = contract.codec.array_shape
+    scene = Scene(torch.randn(shape), 0.1 + torch.rand(shape))
+    unet = tiny_unet(contract)
+    torch.nn.init.normal_(unet.conv_out.weight)
+    denoiser = Denoiser(unet, contract, scene)
+    values = inputs(2)
+    with torch.no_grad():
+        for timestep in (999, 499, 999, 1):
+            each = denoiser(**{**values, "timesteps": torch.tensor([timestep, timestep])})
+            assert torch.equal(denoiser(**{**values, "timesteps": timestep}), each)
+        assert not torch.equal(each, denoiser(**{**values, "timesteps": 999}))
+
+
+def test_kept_factors_may_be_trained_with() -> None:
+    """They are made in the middle of play, in inference mode, whose tensors no gradient may pass."""
+    contract = replace(CONTRACT, settings={**CONTRACT.settings, "scene_prior": True})
+    shape = contract.codec.array_shape
+    denoiser = Denoiser(tiny_unet(contract), contract, Scene(torch.randn(shape), 0.1 + torch.rand(shape)))
+    values = {**inputs(1), "timesteps": 999}
+    with torch.inference_mode():
+        denoiser(**values)
+    denoiser(**values).square().sum().backward()
+
+
+def test_another_network_runs_in_place_of_the_unet() -> None:
+    denoiser = Denoiser(tiny_unet(CONTRACT), CONTRACT)
+    values, seen = inputs(2), []
+
+    def network(*arguments: torch.Tensor) -> torch.Tensor:
+        seen.append([tuple(argument.shape) for argument in arguments])
+        return denoiser.network(*arguments) * 2
+
+    with torch.no_grad():
+        doubled = Denoiser(denoiser.unet, CONTRACT, network=network)(**{**values, "timesteps": 7})
+        expected = denoiser(**{**values, "timesteps": torch.tensor([7, 7])})
+    torch.testing.assert_close(doubled, expected * 2)
+    assert seen[0][1] == (2,), "a network gets one timestep a sample"

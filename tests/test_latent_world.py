@@ -124,6 +124,30 @@ def test_a_step_is_the_pipeline_on_the_window_of_the_last_frames_and_actions(pip
             context = torch.cat([context, latent])
 
 
+@pytest.mark.parametrize("steps", [1, 4])
+def test_the_loop_equals_a_naive_one_bit_for_bit(pipeline: Any, options: dict[str, float], steps: int) -> None:
+    """Ring, kept factors and kept tensors change no bit of what the pipeline gives on a context that is made anew."""
+    options = {**options, "num_inference_steps": steps}
+    world = started(pipeline, **options)
+    windows = [start_window(start, world.contract.game, LENGTH) for start in STARTS]
+    context = torch.stack([pipeline.encode_frames(frames) for frames, _ in windows])
+    actions = torch.stack([actions for _, actions in windows])
+    for t, row in enumerate(ACTIONS):
+        actions = torch.cat([actions, torch.as_tensor(row).unsqueeze(1)], dim=1)
+        noise = play_noise(SEEDS, [t] * 3)
+        latent = pipeline(
+            context[:, -LENGTH:].contiguous(),
+            actions[:, -LENGTH:].contiguous(),
+            noise.normal("target", context.shape[2:]),
+            context_noise=noise.normal("context", (LENGTH, *context.shape[2:])),
+            **options,
+        )
+        step = world.step(row)
+        assert np.array_equal(step.frames, pipeline.decode_latents(latent).numpy())
+        assert torch.equal(latents(world), latent)
+        context = torch.cat([context, latent.unsqueeze(1)], dim=1)
+
+
 def test_own_frames_are_never_encoded_again(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pixels that go back through the encoder drift, and cost as much as a denoising step."""
     encoded: list[int] = []

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gamengen.backends.eager import Backend
+from gamengen.backends.example import example_inputs
 from gamengen.denoiser import Denoiser
 from gamengen.noise import Noise, key_of, play_noise
 from gamengen.pipeline import GameNGenPipeline
@@ -17,6 +18,8 @@ from gamengen.windows import start_window
 NUM_FRAMES = 100
 MAX_STEP_ERROR = 1e-4
 """Of a normalised latent, after one step from the same context."""
+MAX_HALF_ERROR = 0.1
+"""In place of `MAX_STEP_ERROR` where both run in half precision: a few of its rounding steps."""
 MAX_PSNR_CHANGE = 0.1
 """dB."""
 CHECK_EVERY = 10
@@ -75,6 +78,25 @@ def measure_agreement(
             difference = backend.decode(latent).float() - shown
             psnr[name] += _psnr(difference) / num_frames
     return Agreement(step_error, abs(psnr["reference"] - psnr["other"]), num_frames)
+
+
+@torch.inference_mode()
+def check_step(pipeline: GameNGenPipeline, backend: Backend, num_worlds: int) -> float:
+    """The largest difference of the network's output for a batch of this size; also warms the backend up.
+
+    Raises:
+        ValueError: it is larger than rounding explains.
+    """
+    inputs = example_inputs(pipeline, num_worlds)
+    error = _largest(backend.network(*inputs).float() - pipeline.denoiser.network(*inputs).float())
+    limit = MAX_STEP_ERROR if inputs[0].dtype == torch.float32 else MAX_HALF_ERROR
+    if error > limit:
+        raise ValueError(
+            f"backend {backend.name} does not agree with the reference: the network's output for {num_worlds} worlds "
+            f"differs by {error:.2g}, expected at most {limit}; take the backend torch, and report this world"
+        )
+    backend.decode(inputs[0])
+    return error
 
 
 def _start(pipeline: GameNGenPipeline, num_frames: int) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import diffusers
 import torch
@@ -61,10 +60,8 @@ def export_key(pipeline: GameNGenPipeline) -> str:
     return digest.hexdigest()
 
 
-def exported(
-    pipeline: GameNGenPipeline, cache_dir: str | Path | None, say: Callable[[str], None]
-) -> tuple[Path, dict[str, Any]]:
-    """The folder of a world's exported networks and what its index says; exported and compared when it is not there.
+def exported(pipeline: GameNGenPipeline, cache_dir: str | Path | None, say: Callable[[str], None]) -> Path:
+    """The folder of a world's exported networks; exported, and compared with the reference, when it is not there.
 
     A damaged entry is said aloud and made anew. Every export is for any number of worlds, so that the hundred frames
     of the comparison are dreamt once.
@@ -74,7 +71,8 @@ def exported(
     """
     final = cache_folder(cache_dir) / "onnx" / export_key(pipeline)[:32]
     try:
-        return final, _verified(final)
+        verify_export(final)
+        return final
     except FileNotFoundError:
         say("exporting the networks to ONNX, once for this world")
     except ValueError as error:
@@ -91,11 +89,11 @@ def exported(
         publish_folder(unfinished, final)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return final, _verified(final)
+    return final
 
 
-def _verified(folder: Path) -> dict[str, Any]:
-    """The index of a whole entry; FileNotFoundError when there is none, ValueError when it is damaged."""
+def verify_export(folder: Path) -> None:
+    """FileNotFoundError when there is no entry of the cache, ValueError when it is damaged."""
     if not folder.exists():
         raise FileNotFoundError(folder)
     try:
@@ -105,5 +103,3 @@ def _verified(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{type(error).__name__}: {error}") from error
     if wrong:
         raise ValueError(f"other bytes in {', '.join(wrong)}")
-    found: dict[str, Any] = index
-    return found

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import torch
 
+from gamengen.backends.agreement import check_step
 from gamengen.backends.cache import exported
-from gamengen.backends.compiled import CompiledBackend, example_inputs
+from gamengen.backends.compiled import CompiledBackend
 from gamengen.backends.eager import Backend, EagerBackend
+from gamengen.backends.example import example_inputs
 from gamengen.backends.onnx import OnnxBackend
 from gamengen.pipeline import GameNGenPipeline
 
@@ -90,7 +92,8 @@ def make_backend(
         num_threads: CPU threads; None leaves PyTorch's number, and lets `auto` try less.
         progress: is told what is under way.
     Raises:
-        ValueError: an unknown name, or `onnx` for a world that is not float32 on the CPU.
+        ValueError: an unknown name; `onnx` for a world that is not float32 on the CPU; a backend that does not agree
+            with the reference.
         ImportError: the extra is not installed. RuntimeError: it cannot be compiled here.
     """
     if name not in BACKENDS:
@@ -119,14 +122,17 @@ def _make(
         return EagerBackend(pipeline, num_threads)
     if name == "compile":
         say("compiling the networks: a minute or more")
-        return CompiledBackend(pipeline, num_worlds, num_threads)
+        compiled = CompiledBackend(pipeline, num_worlds, num_threads)
+        check_step(pipeline, compiled, num_worlds)
+        return compiled
     if (pipeline.unet.device.type, pipeline.unet.dtype) != ("cpu", torch.float32):
         raise ValueError(
             f"backend onnx plays float32 worlds on the CPU, this one is {pipeline.unet.dtype} on "
             f"{pipeline.unet.device}; take the backend compile there"
         )
-    folder, _ = exported(pipeline, cache_dir, say)
-    return OnnxBackend(folder, num_threads)
+    backend = OnnxBackend(exported(pipeline, cache_dir, say), num_threads)
+    check_step(pipeline, backend, num_worlds)
+    return backend
 
 
 def _fastest(
@@ -146,12 +152,12 @@ def _fastest(
         left_out.append(Candidate("compile", 0, reason="not tried, compiling takes minutes"))
         try:
             backends += [_make(pipeline, "onnx", num_worlds, count, cache_dir, say) for count in threads]
-        except (ImportError, ValueError) as error:
+        except (ImportError, OSError, ValueError) as error:
             left_out.append(Candidate("onnx", 0, reason=str(error)))
     else:
         try:
             backends.append(_make(pipeline, "compile", num_worlds, threads[0], cache_dir, say))
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             left_out.append(Candidate("compile", 0, reason=str(error)))
     say(f"measuring {len(backends)} ways to run this world")
     measured = measure(pipeline, backends, num_worlds)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from gamengen.backends.eager import torch_threads
+from gamengen.backends.example import example_inputs
 from gamengen.pipeline import GameNGenPipeline
 
 
@@ -25,10 +31,13 @@ class CompiledBackend:
     name = "compile"
 
     def __init__(self, pipeline: GameNGenPipeline, num_worlds: int = 1, num_threads: int | None = None) -> None:
+        device = pipeline.unet.device.type
+        if device == "cpu":
+            check_compiler()
         self.pipeline, self.num_worlds = pipeline, num_worlds
         self.num_threads = num_threads or torch.get_num_threads()
-        self._inputs: dict[str, list[Tensor]] = {}
-        mode = "reduce-overhead" if pipeline.unet.device.type == "cuda" else None
+        self._inputs: dict[Callable[..., Tensor], list[Tensor]] = {}
+        mode = "reduce-overhead" if device == "cuda" else None
         self._network = torch.compile(pipeline.denoiser.network, fullgraph=True, dynamic=False, mode=mode)
         self._decode = torch.compile(self._decode_batch, fullgraph=True, dynamic=False, mode=mode)
         self._warm_up()
@@ -37,33 +46,33 @@ class CompiledBackend:
         self, noisy: Tensor, timesteps: Tensor, context: Tensor, actions: Tensor, noise_bucket: Tensor
     ) -> Tensor:
         """As `Denoiser.network`, within the rounding of another order of operations."""
-        inputs = (noisy, timesteps, context, actions, noise_bucket)
-        parts = [self._run("network", part) for part in self._parts(inputs)]
-        return torch.cat(parts) if len(parts) > 1 else parts[0]
+        return self._in_parts(self._network, (noisy, timesteps, context, actions, noise_bucket))
 
     def decode(self, latents: Tensor) -> Tensor:
         """As `GameNGenPipeline.decode_latents`, within a rounding step."""
-        parts = [self._run("decode", part) for part in self._parts((latents,))]
-        return torch.cat(parts)[: len(latents)]
+        return self._in_parts(self._decode, (latents,))
 
-    def _run(self, which: str, inputs: tuple[Tensor, ...]) -> Tensor:
-        kept = self._inputs.setdefault(which, [])
-        if not kept:
-            with torch.inference_mode(False):
-                kept += [torch.zeros(value.shape, dtype=value.dtype, device=value.device) for value in inputs]
-        for place, value in zip(kept, inputs, strict=True):
-            place.copy_(value)
-        with torch_threads(self.num_threads):
-            # A graph's output is overwritten by its next run.
-            return (self._network if which == "network" else self._decode)(*kept).clone()
-
-    def _parts(self, inputs: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
-        """The batch in parts of `num_worlds` rows, the last one filled up with rows that nobody reads."""
+    def _in_parts(self, function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Tensor:
+        """A function's output for any batch, `num_worlds` rows at a time, the last part filled up and cut again."""
         count = len(inputs[0])
         missing = -count % self.num_worlds
         if missing:
             inputs = tuple(torch.cat([value, value[:1].expand(missing, *value.shape[1:])]) for value in inputs)
-        return list(zip(*(value.split(self.num_worlds) for value in inputs), strict=True))
+        parts = zip(*(value.split(self.num_worlds) for value in inputs), strict=True)
+        outputs = [self._run(function, part) for part in parts]
+        return torch.cat(outputs)[:count] if len(outputs) > 1 else outputs[0][:count]
+
+    def _run(self, function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> Tensor:
+        if function not in self._inputs:
+            with torch.inference_mode(False):
+                self._inputs[function] = [
+                    torch.zeros(value.shape, dtype=value.dtype, device=value.device) for value in inputs
+                ]
+        places = self._inputs[function]
+        for place, value in zip(places, inputs, strict=True):
+            place.copy_(value)
+        with torch_threads(self.num_threads):
+            return function(*places).clone()  # a graph's output is overwritten by its next run
 
     def _decode_batch(self, latents: Tensor) -> Tensor:
         return self.pipeline.decode_tensors(latents)
@@ -80,18 +89,16 @@ class CompiledBackend:
         except Exception as error:  # a compiler fails in many ways, all of them the user's to hear about
             raise RuntimeError(
                 f"backend compile: {contract.game.env_id} could not be compiled ({type(error).__name__}: "
-                f"{str(error).strip().splitlines()[0] if str(error).strip() else 'no reason given'}); it needs a C++ "
-                "compiler such as g++ on a CPU and Triton on a GPU. Install one, or take the backend torch or onnx"
+                f"{str(error).strip().splitlines()[0] if str(error).strip() else 'no reason given'}); it needs a "
+                "working C++ compiler on a CPU and Triton on a GPU. Take the backend torch or onnx"
             ) from error
 
 
-def example_inputs(pipeline: GameNGenPipeline, num_worlds: int) -> tuple[Tensor, ...]:
-    """Inputs of `Backend.network`, of the right shapes and types and of no meaning; the first is also a latent."""
-    contract = pipeline.world_contract
-    device, dtype = pipeline.unet.device, pipeline.unet.dtype
-    generator = torch.Generator().manual_seed(0)
-    shape, length = contract.codec.array_shape, contract.context_length
-    context = torch.randn((num_worlds, length + 1, *shape), generator=generator).to(device, dtype)
-    actions = torch.full((num_worlds, length), contract.game.noop_action, device=device)
-    last = torch.full((num_worlds,), pipeline.schedule.num_timesteps - 1, device=device)
-    return context[:, -1], last, context[:, :-1], actions, torch.zeros_like(last)
+def check_compiler() -> None:
+    """Raise RuntimeError when there is no C++ compiler: torch.compile would say so only after a minute of work."""
+    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    if shutil.which(compiler) is None:
+        raise RuntimeError(
+            f"backend compile needs the C++ compiler {compiler!r}, which is not installed (CXX names another one): "
+            "install it, or take the backend torch or onnx"
+        )

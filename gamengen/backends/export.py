@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gamengen.backends.compiled import example_inputs
+from gamengen.backends.example import example_inputs
 from gamengen.pipeline import GameNGenPipeline
 
 NETWORK_FILE = "network.onnx"

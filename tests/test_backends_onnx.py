@@ -1,0 +1,73 @@
+"""gamengen.backends.onnx: the reference's outputs, at every batch size and number of threads."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gamengen.backends.example import example_inputs
+from gamengen.backends.export import export_networks
+from gamengen.backends.onnx import OnnxBackend
+from gamengen.latent_world import LatentWorld
+from tests.worlds import tiny_pipeline, tiny_starts
+
+pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+ACTIONS = np.random.default_rng(1).integers(0, 3, (8, 2))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export")
+    export_networks(tiny_pipeline(), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.mark.parametrize(("num_worlds", "num_threads"), [(1, 1), (2, 1), (5, 1), (2, 2)])
+def test_it_agrees_with_the_reference(folder: Path, num_worlds: int, num_threads: int) -> None:
+    pipeline, backend = tiny_pipeline(), OnnxBackend(folder, num_threads)
+    assert backend.num_threads == num_threads
+    inputs = example_inputs(pipeline, num_worlds)
+    with torch.no_grad():
+        expected, frames = pipeline.denoiser.network(*inputs), pipeline.decode_latents(inputs[0])
+    torch.testing.assert_close(backend.network(*inputs), expected, rtol=0, atol=1e-4)
+    decoded = backend.decode(inputs[0])
+    assert decoded.dtype == torch.uint8 and decoded.shape == frames.shape
+    assert int((decoded.int() - frames.int()).abs().max()) <= 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_inference_steps": 1},
+        {"num_inference_steps": 2},
+        {"num_inference_steps": 8},
+        {"num_inference_steps": 4, "guidance_scale": 1.5, "noise_level": 0.2},
+    ],
+    ids=["1 step", "2 steps", "8 steps", "guided"],
+)
+def test_a_world_dreams_the_same_game(options: dict[str, float], cache: Path) -> None:
+    pipeline = tiny_pipeline()
+    games = []
+    for backend in ("torch", "onnx"):
+        world = LatentWorld(pipeline, 2, backend=backend, cache_dir=cache, **options)
+        assert world.backend_choice.name == backend
+        world.reset(tiny_starts(2), [3, 4])
+        frames = [world.step(actions).frames for actions in ACTIONS]
+        games.append((np.stack(frames).astype(int), world.snapshot().context))
+    assert np.abs(games[0][0] - games[1][0]).max() <= 1
+    torch.testing.assert_close(games[0][1], games[1][1], rtol=0, atol=1e-4)
+
+
+def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ImportError, match=r"pip install \"gamengen\[onnx\]\""):
+        OnnxBackend(folder)
