@@ -65,6 +65,16 @@ def test_load_world_gives_a_world_that_plays(world_folder: Path) -> None:
         assert np.array_equal(world.step(actions).frames, again.step(actions).frames)
 
 
+def test_the_backend_and_its_threads_reach_the_world(world_folder: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    world = load_world(world_folder, backend="torch", num_threads=1, cache_dir=tmp_path, progress=said.append)
+    assert isinstance(world, LatentWorld)
+    assert (world.backend_choice.name, world.backend_choice.num_threads) == ("torch", 1)
+    assert said == ["backend torch, 1 thread"]
+    with pytest.raises(ValueError, match="backend: expected one of auto, torch, compile, onnx, got 'tpu'"):
+        load_world(world_folder, backend="tpu")
+
+
 def change_index(folder: Path, change: Any) -> None:
     file = folder / "model_index.json"
     values = json.loads(file.read_text())
