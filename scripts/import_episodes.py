@@ -1,9 +1,9 @@
 """Import recordings of your own game as an episode dataset: videos, images, .npz arrays or a Minari dataset.
 
-Reads: INPUT, a folder of clips with their logs (or one clip, or a Minari dataset), and SPEC, a small YAML that names the
-game, the stream and the actions; docs/own-game.md walks through both.
-Writes: OUTPUT_DIR, the dataset that scripts/record_episodes.py writes. A clip appears in it whole or not at all. Run the
-same command again to continue after a kill, or to add the clips that have come since.
+Reads: INPUT, a folder of clips with their logs (or one clip, or a Minari dataset), and SPEC, a small YAML: the game,
+its stream and its actions; docs/own-game.md walks through both.
+Writes: OUTPUT_DIR, the dataset that scripts/record_episodes.py writes. A clip appears in it whole or not at all. Run
+the same command again to continue after a kill, or to add the clips that have come since.
 
 Example:
     python scripts/import_episodes.py --input recordings --spec recordings/game.yaml --output_dir data/mygame
@@ -17,6 +17,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import tyro
 from tqdm import tqdm
 
@@ -100,7 +101,7 @@ def main(config: Config) -> Imported | OffsetEstimate | None:
 
         imported = importer.run(clips, show)
     run.finish({"clips": len(imported.clips), "steps": sum(report.steps for report in imported.clips)})
-    show_imported(imported, folder)
+    show_imported(imported, spec, folder)
     return imported
 
 
@@ -112,11 +113,13 @@ def show_estimate(estimate: OffsetEstimate, spec: ImportSpec) -> OffsetEstimate:
     return estimate
 
 
-def show_imported(imported: Imported, folder: Path) -> None:
+def show_imported(imported: Imported, spec: ImportSpec, folder: Path) -> None:
     """Print what became of every clip, and what is worth a look."""
-    for report in imported.clips:
+    for report in imported.new_clips:
         print("\n".join(report.lines()))
-    steps = {name: sum(report.actions[name] for report in imported.clips) for name in imported.clips[0].actions}
+    print(f"{len(imported.new_clips)} clips imported now, {len(imported.clips) - len(imported.new_clips)} before")
+    counts = np.sum([report.actions for report in imported.clips], axis=0).tolist()
+    steps = dict(zip((action.name for action in spec.actions), counts, strict=True))
     print("actions: " + ", ".join(f"{name} {count}" for name, count in steps.items()))
     never = [name for name, count in steps.items() if count == 0]
     if never:
@@ -134,7 +137,7 @@ def show_imported(imported: Imported, folder: Path) -> None:
     missing = [split for split in SPLITS if not count[split]]
     if missing:
         print(
-            f"no {' and no '.join(missing)} episodes: import more clips, or cut them with a smaller --max_episode_frames"
+            f"no {' and no '.join(missing)} episodes: import more clips, or cut them by a smaller --max_episode_frames"
         )
 
 

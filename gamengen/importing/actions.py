@@ -127,7 +127,9 @@ def _value_actions(log: Log, spec: ImportSpec) -> Ids:
     for row, value in enumerate(log.columns["action"]):
         if value is None:
             continue
-        written = str(int(value)) if isinstance(value, (int, float)) and value == int(value) else str(value).strip()
+        written = (
+            str(int(value)) if isinstance(value, (int, float)) and float(value).is_integer() else str(value).strip()
+        )
         if written not in ids:
             table = ", ".join(f"{a.value or number} {a.name}" for number, a in enumerate(spec.actions))
             raise ValueError(f"{log.at(row)}: action {value!r} is not in the action table; expected one of: {table}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator
@@ -104,7 +105,7 @@ def _header(file: IO[bytes], where: str) -> tuple[Header, bool]:
         if read is None:
             raise ValueError(f"version {version} of the format")
         shape, fortran_order, dtype = read(file)
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+    except (ValueError, SyntaxError, TypeError, tokenize.TokenError, RecursionError, MemoryError) as error:
         raise ValueError(f"{where}: not an array of NumPy, {error}") from error
     if dtype.hasobject:
         raise ValueError(

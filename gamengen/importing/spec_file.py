@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 MAX_BYTES = 1 << 20
+_PLAIN_TAGS = ("tag:yaml.org,2002:seq", "tag:yaml.org,2002:map")
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,8 @@ def read_yaml(path: str | Path) -> Entry:
 
 def _entry(loader: yaml.SafeLoader, node: yaml.Node, file: str, name: str) -> Entry:
     line = _line(node.start_mark)
+    if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN_TAGS:
+        raise ValueError(f"{file}, line {line}: the tag {node.tag!r} is not read; write plain lists and mappings")
     if isinstance(node, yaml.SequenceNode):
         items = [_entry(loader, item, file, f"{name}[{index}]") for index, item in enumerate(node.value)]
         return Entry(items, file, line, name)

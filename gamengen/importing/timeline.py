@@ -91,14 +91,14 @@ def _check_rate(times: Times, rate: float, fps: float, source_fps: float | str |
     stated = fps if source_fps is None else float(source_fps)
     if abs(rate - stated) > RATE_TOLERANCE * stated:
         name = "fps" if source_fps is None else "source_fps"
+        found = f"{_plain(rate):.6g}"
         advice = (
-            f"write `source_fps: {rate:.6g}` to take the dataset's {fps:g} frames a second out of it, or `fps: "
-            f"{rate:.6g}`"
+            f"write `source_fps: {found}` to take the dataset's {fps:g} frames a second out of it, or `fps: {rate:.6g}`"
             if rate > fps
-            else f"write `fps: {rate:.6g}`, for frames that were not recorded cannot be made"
+            else f"write `fps: {found}`, for frames that were not recorded cannot be made"
         )
         raise ValueError(
-            f"{where}: {rate:.6g} frames a second by its times, the YAML says {name}: {stated:g}; {advice}; "
+            f"{where}: {found} frames a second by its times, the YAML says {name}: {stated:g}; {advice}; "
             "`source_fps: variable` where the recorder leaves out frames in which nothing moves"
         )
     steps = np.diff(times) * stated - 1
@@ -108,3 +108,8 @@ def _check_rate(times: Times, rate: float, fps: float, source_fps: float | str |
             f"{where}: not of constant rate: frame {worst + 1} comes {times[worst + 1] - times[worst]:.4f} s after the "
             f"one before, expected {1 / stated:.4f} s; write `source_fps: variable` to choose frames by their times"
         )
+
+
+def _plain(rate: float) -> float:
+    """The whole number that a rate is within the tolerance, for times are rounded; else the rate itself."""
+    return round(rate) if abs(round(rate) - rate) <= RATE_TOLERANCE * rate else rate
