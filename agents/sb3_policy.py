@@ -48,6 +48,17 @@ class TrainedPolicy:
             actions |= {context.slot: action for context, action in zip(members, self._act(members), strict=True)}
         return [actions[context.slot] for context in contexts]
 
+    def features(self, observations: np.ndarray) -> np.ndarray:
+        """What its network sees: uint8 (N, 4, 84, 84) -> float64 (N, d), the output of the shared convolutions."""
+        extractor = self._policy.q_net.features_extractor if self._is_dqn else self._policy.features_extractor
+        with torch.no_grad():
+            seen = extractor(torch.as_tensor(observations).float() / 255)
+        return np.asarray(seen.double().numpy())
+
+    @property
+    def _is_dqn(self) -> bool:
+        return hasattr(self._policy, "q_net")
+
     def _act(self, contexts: Sequence[DecisionContext]) -> list[int]:
         """At most one batch."""
         rows = [context.slot % len(self._batch) for context in contexts]
@@ -55,7 +66,7 @@ class TrainedPolicy:
             self._batch[row] = context.observation
         with torch.no_grad():
             observations = torch.as_tensor(self._batch)
-            if not hasattr(self._policy, "q_net"):
+            if not self._is_dqn:
                 probabilities = self._policy.get_distribution(observations).distribution.probs.double().numpy()
                 return [_sample(probabilities[row], context.rng) for row, context in zip(rows, contexts, strict=True)]
             best = self._policy.q_net(observations).argmax(dim=1)

@@ -43,5 +43,6 @@ def test_a_page_is_whole_and_needs_nothing_else() -> None:
 def test_counts_say_when_there_is_no_interval() -> None:
     assert count_text([Figure(1.0, None, None, 64, 1)]).startswith("n = 64 samples of 1 episode. One episode:")
     both = [Figure(1.0, 0.0, 2.0, 4, 2), Figure(1.0, 0.0, 2.0, 8, 2)]
-    assert count_text(both) == "n = 4 to 8 samples of 2 episodes."
+    assert count_text(both) == ("n = 4 to 8 samples of 2 episodes. So few episodes make intervals too narrow.")
+    assert count_text([Figure(1.0, 0.0, 2.0, 40, 20)]) == "n = 40 samples of 20 episodes."
     assert count_text([]) == ""

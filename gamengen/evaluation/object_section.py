@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from gamengen.evaluation.figures import Figure, Figures, Measure
 from gamengen.evaluation.horizons import marks_within, window_names
-from gamengen.evaluation.object_values import CHANGE_FRAMES, LOST_FRAMES, STILL
+from gamengen.evaluation.object_values import CHANGE_FRAMES, LOST_FRAMES, SEEN_SHARE, STILL
 from gamengen.evaluation.section import Plot, Section, Table, curve
 
 BY_WINDOW = ("recall", "precision", "error", "doubled", "visible")
@@ -96,11 +96,11 @@ def _words(name: str) -> str:
 OBJECT_TEXT = (
     "The same rollouts, read by small readers of colour and region that know this game; tests hold the readers against "
     "the console's memory. `Seen`: of the frames in which the recording shows the object, the share in which the dream "
-    "does. `True of those shown`: of the objects that the dream shows, the share that the recording has too; a doubled "
-    "object counts twice. `Visible share`: how much of it is there, blurred or dim objects have less. Position errors "
-    "are in native pixels, for what the actions move along its own axis, beside those of an object that stands still. "
-    f"An object is lost when it is missing for {LOST_FRAMES} frames in a row in which the recording shows it. A change "
-    f"of a number counts when it has the right amount and comes within {CHANGE_FRAMES} frames; unreadable numbers are "
-    "not guessed. A dream may rightly part from the recording: then places differ and the score too, but no object "
-    "vanishes."
+    f"does, with at least {SEEN_SHARE:.0%} of its pixels. `True of those shown`: of the objects that the dream shows, "
+    "the share that the recording has too; a doubled object counts twice. `Visible share`: how much of it is there, "
+    "blurred or dim objects have less. Position errors are in native pixels, for what the actions move along its own "
+    "axis, beside those of an object that stands still. An object is lost when it is missing for "
+    f"{LOST_FRAMES} frames in a row in which the recording shows it. A change of a number counts when it has the right "
+    f"amount and comes within {CHANGE_FRAMES} frames; unreadable numbers are not guessed. A dream may rightly part from "
+    "the recording: then places differ and the score too, but no object vanishes."
 )

@@ -16,6 +16,8 @@ from gamengen.objects.games import game_objects
 Frames = npt.NDArray[np.uint8]
 STILL = "standing still"
 """Where objects would be that stay where they were at the start."""
+SEEN_SHARE = 0.35
+"""Of what is visible in the real game: less of an object is a remainder of it, and not seen."""
 LOST_FRAMES = 3
 """An object is lost once it is missing for so many frames in a row in which the real game shows it."""
 CHANGE_FRAMES = 8
@@ -86,7 +88,8 @@ def _compare(
     lost: list[npt.NDArray[np.bool_]] = []
     for name, shown in dream.items():
         truth = real[name]
-        there, seen = truth.present[1:], shown.present
+        there = truth.present[1:]
+        seen = shown.present & (~there | (shown.share >= SEEN_SHARE * truth.share[1:]))
         both = (there & seen).astype(float)
         seen_of = np.stack([both, there.astype(float)])
         values[f"recall/{name}"], values[f"recall_curve/{name}"] = by_window(seen_of, marks), seen_of

@@ -101,12 +101,15 @@ def read_report(folder: str | Path) -> tuple[dict[str, Any], dict[str, Figures]]
 
 def shortened(measured: Mapping[str, Measured]) -> list[str]:
     """A sentence for every metric that the time did not suffice for."""
-    return [
-        f"{_title(name)}: the time was over after {one.parts_done} of {one.parts_planned} parts, so it stands on "
-        f"{len(one.samples)} starts; the same command with more --max_minutes goes on from here."
-        for name, one in measured.items()
-        if one.parts_done < one.parts_planned
-    ]
+    sentences = []
+    for name, one in measured.items():
+        if one.parts_done < one.parts_planned:
+            starts = f"{len(one.samples)} start{'' if len(one.samples) == 1 else 's'}"
+            sentences.append(
+                f"{_title(name)}: the time was over after {one.parts_done} of {one.parts_planned} parts, so it stands "
+                f"on {starts}; the same command with more --max_minutes goes on from here."
+            )
+    return sentences
 
 
 def _plots(folder: Path, section: Section) -> dict[str, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,15 +66,19 @@ def _measure(
     store = None if folder is None else PartStore(Path(folder) / PARTS_FOLDER, metric.name)
     parts = metric.parts(study)
     samples: list[Sample] = []
+    seconds: list[float] = []
     done = 0
     if progress is not None:
         progress(metric.name, 0, len(parts))
     for part in parts:
         found = None if store is None else store.read(part.name)
         if found is None:
-            if done and budget.spent:
+            # A part that would not end in time is not begun.
+            if done and budget.seconds_left() <= (sum(seconds) / len(seconds) if seconds else 0):
                 break
+            began = time.monotonic()
             found = metric.measure(study, part)
+            seconds.append(time.monotonic() - began)
             if store is not None:
                 store.write(part.name, found)
         samples += found
