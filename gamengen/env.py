@@ -127,6 +127,10 @@ class WorldEnv(gymnasium.Env[np.ndarray, np.int64]):
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"], "render_fps": 30}
+    world: World
+    """What is played: its `set_option`, `snapshot` and `restore` work between steps."""
+    start_states: Sequence[StartState]
+    """Where episodes may begin."""
 
     def __init__(
         self,
@@ -140,22 +144,13 @@ class WorldEnv(gymnasium.Env[np.ndarray, np.int64]):
             raise ValueError(f"render_mode: expected one of {self.metadata['render_modes']}, got {render_mode!r}")
         self.render_mode = render_mode
         self._played = PlayedWorld(world, 1, start_states, settings)
+        self.world, self.start_states = self._played.world, self._played.starts
         self.observation_space, self.action_space = self._played.observation_space, self._played.action_space
         self.metadata = {**type(self).metadata, **self._played.metadata}
         self._frame: np.ndarray | None = None
         game = self._played.game
         size = game.frame_height, game.frame_width
         self._window = Window(*size, self.metadata["render_fps"], game.env_id) if render_mode == "human" else None
-
-    @property
-    def world(self) -> World:
-        """The World that is played: its `set_option` and `snapshot` work between steps."""
-        return self._played.world
-
-    @property
-    def start_states(self) -> Sequence[StartState]:
-        """Where episodes may begin."""
-        return self._played.starts
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -35,6 +35,8 @@ class WorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         "render_fps": 30,
         "autoreset_mode": AutoresetMode.NEXT_STEP,
     }
+    world: World
+    start_states: Sequence[StartState]
 
     def __init__(
         self,
@@ -53,6 +55,7 @@ class WorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             raise ValueError(f"max_episode_steps: expected at least 1 or None, got {max_episode_steps}")
         self.num_envs, self.render_mode = num_envs, render_mode
         self._played = PlayedWorld(world, num_envs, start_states, settings)
+        self.world, self.start_states = self._played.world, self._played.starts
         self._mode = AutoresetMode(autoreset_mode)
         self._max_steps = max_episode_steps
         own = {"autoreset_mode": self._mode}
@@ -66,16 +69,6 @@ class WorldVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._num_steps = np.zeros(num_envs, np.int64)
         self._ended = np.zeros(num_envs, bool)
         self._begun = np.zeros(num_envs, bool)
-
-    @property
-    def world(self) -> World:
-        """The World that is played."""
-        return self._played.world
-
-    @property
-    def start_states(self) -> Sequence[StartState]:
-        """Where episodes may begin."""
-        return self._played.starts
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None

@@ -280,7 +280,8 @@ def test_what_does_not_fit_is_refused(folder: Path, dream: gymnasium.Env[Any, An
         dream.unwrapped.step(3)
 
 
-@pytest.mark.parametrize("num_steps", [128, pytest.param(4096, marks=pytest.mark.slow)])
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("num_steps", [128, pytest.param(2560, marks=pytest.mark.slow)])
 def test_an_agent_trains_in_a_dream(folder: Path, num_steps: int) -> None:
     ppo = pytest.importorskip("stable_baselines3").PPO
     env = gymnasium.make(ID, world=str(folder), num_inference_steps=1, max_episode_steps=50)
