@@ -31,7 +31,7 @@ world:
 	@test -n "$(WORLD)" || { echo "there is no world to play yet: make demo makes one in a quarter of an hour; or name one: make play WORLD=runs/breakout" >&2; exit 1; }
 
 play: world venv
-	.venv/bin/python scripts/play.py --world $(WORLD)
+	.venv/bin/python scripts/play.py --world $(WORLD) --record_dir data/played
 
 # One thread a process: the tests are small, and threads that wait for each other cost more than they give.
 test: venv

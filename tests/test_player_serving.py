@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from urllib.parse import urlsplit
 
 import pytest
 
-from gamengen.player.serving import bind, make_server
+from gamengen.player.safety import Gate, names_of
+from gamengen.player.serving import addresses, bind, make_server
 
 
 def test_a_reserved_port_answers_nobody_and_is_nobody_elses() -> None:
@@ -22,6 +24,16 @@ def test_a_reserved_port_answers_nobody_and_is_nobody_elses() -> None:
     listener.close()
     with pytest.raises(ValueError, match="cannot listen on"):
         bind("203.0.113.7", 8000)
+
+
+def test_the_address_that_is_shown_is_one_that_passes_the_gate() -> None:
+    for host in ("127.0.0.1", "localhost", "::1", "0.0.0.0", "10.1.2.3"):
+        gate = Gate(names_of(host), "t0ken")
+        for address in addresses(host, 8000, "t0ken"):
+            parts = urlsplit(address)
+            assert gate.refusal({"host": parts.netloc, "origin": f"http://{parts.netloc}"}, parts.query, "/") is None
+    assert addresses("::1", 80, None) == ("http://[::1]:80/", "http://[::1]:80/")
+    assert addresses("0.0.0.0", 80, None)[1] == "http://127.0.0.1:80/"
 
 
 def test_the_limits_are_set() -> None:

@@ -21,7 +21,7 @@ from gamengen.player.world_pool import WorldPool
 from gamengen.world import StartState
 from tests.counter_env import COUNTER_ENV, Count, read_count
 from tests.player_server import counter_source
-from tests.test_player_dataset_world import record
+from tests.test_dataset_world import record
 
 
 class Played:

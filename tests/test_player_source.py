@@ -15,7 +15,7 @@ from gamengen.player.controllers import NoopController
 from gamengen.player.source import dataset_source, dream_source, game_source, new_game
 from tests.counter_env import COUNTER_ENV
 from tests.counter_world import CounterWorld, counter_game, counter_starts
-from tests.test_player_dataset_world import record
+from tests.test_dataset_world import record
 
 
 def test_a_dream_begins_at_its_start_states() -> None:

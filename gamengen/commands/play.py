@@ -95,7 +95,7 @@ def main(config: Config, agents: Mapping[str, ControllerFactory] | None = None) 
     from gamengen.player.engine import Engine
     from gamengen.player.safety import Gate, is_loopback, names_of
     from gamengen.player.server import Player
-    from gamengen.player.serving import bind, serve
+    from gamengen.player.serving import addresses, bind, serve
 
     local = is_loopback(config.host)
     token = config.token or (None if local else secrets.token_urlsafe(16))
@@ -106,9 +106,8 @@ def main(config: Config, agents: Mapping[str, ControllerFactory] | None = None) 
         app = Player(engine, codec="raw" if local else "webp").app(
             Gate(names_of(config.host, config.allowed_hosts), token)
         )
-        host = f"[{config.host}]" if ":" in config.host else config.host
-        address = f"http://{host}:{listener.getsockname()[1]}/" + (f"?token={token}" if token else "")
-        serve(app, listener, lambda: _ready(address, config.open))
+        shown, here = addresses(config.host, listener.getsockname()[1], token)
+        serve(app, listener, lambda: _ready(shown, here if config.open else None))
     finally:
         listener.close()
 
@@ -164,11 +163,11 @@ def _first_seed(config: Config) -> int:
     return secrets.randbelow(2**31) if config.env_id is not None and config.record_dir is not None else 0
 
 
-def _ready(address: str, open_page: bool) -> None:
-    print(f"playing at {address}  (Ctrl-C ends)", flush=True)
-    if open_page:
+def _ready(shown: str, to_open: str | None) -> None:
+    print(f"playing at {shown}  (Ctrl-C ends)", flush=True)
+    if to_open is not None:
         # Some systems' openers wait for the browser to exit.
-        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+        threading.Thread(target=webbrowser.open, args=(to_open,), daemon=True).start()
 
 
 def _say(line: str) -> None:

@@ -2,7 +2,6 @@
 
 protocol       the messages between server and page
 source         what is played: a world, the real game, a recorded dataset
-dataset_world  a recorded dataset as a World
 controllers    who chooses the actions while the human does not
 start_image    a dropped picture as a start state
 world_pool     worlds of several sizes; every client's game has one place in one of them

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+ANY_ADDRESS = ("0.0.0.0", "::")
 MESSAGES_A_SECOND = 200.0
 """A page says 60 acknowledgements and a few dozen inputs a second."""
 MESSAGE_BURST = 400.0
@@ -91,17 +92,17 @@ class Guard:
         if refusal is None and len(set(twice)) == len(twice):
             await self._app(scope, receive, partial(_send_with_headers, send))
             return
-        answer = "http.response"
         if scope["type"] == "websocket":
-            await receive()  # the handshake, which can be answered like a request
-            answer = "websocket.http.response"
+            await receive()
+            await send({"type": "websocket.close"})  # before it was accepted: the handshake is answered with 403
+            return
         headers = [(b"content-type", b"text/plain; charset=utf-8")]
-        await _send_with_headers(send, {"type": f"{answer}.start", "status": 403, "headers": headers})
-        await send({"type": f"{answer}.body", "body": f"403: {refusal or 'two hosts or origins'}\n".encode()})
+        await _send_with_headers(send, {"type": "http.response.start", "status": 403, "headers": headers})
+        await send({"type": "http.response.body", "body": f"403: {refusal or 'two hosts or origins'}\n".encode()})
 
 
 async def _send_with_headers(send: Any, message: Any) -> None:
-    if message["type"] in ("http.response.start", "websocket.http.response.start"):
+    if message["type"] == "http.response.start":
         known = {name for name, _ in message["headers"]}
         plain = [(name.lower().encode(), value.encode()) for name, value in PLAIN_HEADERS.items()]
         message["headers"] = [*message["headers"], *(item for item in plain if item[0] not in known)]
@@ -129,7 +130,7 @@ def is_loopback(host: str) -> bool:
 def names_of(host: str, extra: Collection[str] = ()) -> frozenset[str]:
     """What a Host header may say to a server bound to `host`."""
     names = {*LOOPBACK_NAMES, *(name.lower() for name in extra)}
-    if host in ("0.0.0.0", "::"):
+    if host in ANY_ADDRESS:
         names.add(socket.gethostname().lower())
         try:
             names |= {str(entry[4][0]).lower() for entry in socket.getaddrinfo(socket.gethostname(), None)}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from typing import Any
 
 from gamengen.player.protocol import MAX_MESSAGE_BYTES
+from gamengen.player.safety import ANY_ADDRESS
 
 HEARTBEAT_S = 15.0
 """A client that does not answer a ping within this time is gone."""
@@ -45,7 +47,17 @@ def make_server(app: Any, max_connections: int = 256) -> Any:
 
 def serve(app: Any, listener: socket.socket, on_ready: Callable[[], object]) -> None:
     """Answer until interrupted (Ctrl-C); `on_ready` is called when the port is open."""
-    asyncio.run(_serve(make_server(app), listener, on_ready))
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn has ended in order and raises it again
+        asyncio.run(_serve(make_server(app), listener, on_ready))
+
+
+def addresses(host: str, port: int, token: str | None) -> tuple[str, str]:
+    """Where the page is: for others to open, and for a browser on this machine."""
+    anywhere = host in ANY_ADDRESS
+    names = (socket.gethostname(), "127.0.0.1") if anywhere else (host, host)
+    query = "" if token is None else f"?token={token}"
+    shown, here = (f"http://{f'[{name}]' if ':' in name else name}:{port}/{query}" for name in names)
+    return shown, here
 
 
 async def _serve(server: Any, listener: socket.socket, on_ready: Callable[[], object]) -> None:

@@ -11,13 +11,13 @@ from typing import Literal
 import numpy as np
 
 from gamengen.contract import GameContract
+from gamengen.dataset_world import DatasetWorld, episode_start
 from gamengen.emulator import Emulator
 from gamengen.emulator_world import EmulatorWorld
 from gamengen.episode_writer import open_dataset
 from gamengen.episodes import list_episodes
 from gamengen.noise import key_of
 from gamengen.player.controllers import BUILT_IN, ControllerFactory
-from gamengen.player.dataset_world import DatasetWorld, episode_start
 from gamengen.player.protocol import MAX_SEED
 from gamengen.world import Replay, StartState, World
 

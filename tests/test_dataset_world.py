@@ -1,4 +1,4 @@
-"""player.dataset_world: the recording as it is, frame by frame, and nothing that is not in it."""
+"""dataset_world: the recording as it is, frame by frame, and nothing that is not in it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gamengen.dataset_world import DatasetWorld, episode_start
 from gamengen.emulator import Emulator, make_game_contract
 from gamengen.episode_writer import EpisodeWriter
 from gamengen.episodes import Episode, read_episodes
-from gamengen.player.dataset_world import DatasetWorld, episode_start
 from gamengen.world import World
 from tests.counter_env import COUNTER_ENV
 

@@ -1,0 +1,187 @@
+"""Many clients at once: each sees its own game, memory stays, a stalled or flooding client harms nobody but itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from gamengen.player.outbox import MAX_IN_FLIGHT
+from gamengen.player.protocol import Ack, Input, unpack_frame
+from tests.counter_env import Count, read_count
+
+ROOT = Path(__file__).resolve().parent.parent
+FPS = 30.0
+
+
+@dataclass
+class Viewer:
+    """A client that plays: it checks every frame and remembers when it came."""
+
+    seed: int
+    at: list[float] = field(default_factory=list)
+    dropped: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    async def watch(self, port: int, until: float) -> None:
+        rng = np.random.default_rng(self.seed)
+        async with connect(f"ws://127.0.0.1:{port}/play", compression=None, max_size=None) as socket:
+            await socket.send(json.dumps({"kind": "restart", "seed": self.seed}))
+            mine, seq = False, 0
+            while time.monotonic() < until:
+                message = await asyncio.wait_for(socket.recv(), 30)
+                if isinstance(message, str):
+                    mine = mine or json.loads(message).get("seed") == self.seed
+                    continue
+                frame, self.dropped = unpack_frame(message)
+                await socket.send(Ack(frame.frame_id).pack())
+                if len(self.at) % 7 == 0:
+                    seq += 1
+                    await socket.send(Input(seq, int(rng.integers(4))).pack())
+                self.at.append(time.monotonic())
+                count = read_count(frame.panes[0])
+                if mine and frame.t > 0 and count != Count(self.seed, frame.t % 4096, frame.action):
+                    self.wrong.append(f"frame {frame.t} shows {count}")
+
+    def intervals(self, first: float, last: float) -> np.ndarray:
+        """Milliseconds between the frames of a span of time."""
+        at = np.array([moment for moment in self.at if first <= moment < last])
+        return 1000 * np.diff(at)
+
+
+@contextmanager
+def server(num_clients: int) -> Iterator[int]:
+    """The port of a server in its own process: its memory and its processor time are its own."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.load_server", str(num_clients), str(FPS)],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        yield int(process.stdout.readline())
+    finally:
+        process.stdin.close()
+        assert process.wait(timeout=30) == 0
+
+
+async def get(port: int, path: str, **headers: str) -> str:
+    """An HTTP answer as it comes; nothing that would hold up the viewers, who share this process."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    lines = {"Host": f"127.0.0.1:{port}", "Connection": "close", **headers}
+    writer.write(f"GET {path} HTTP/1.1\r\n".encode() + b"".join(f"{k}: {v}\r\n".encode() for k, v in lines.items()))
+    writer.write(b"\r\n")
+    answer = (await asyncio.wait_for(reader.read(), 30)).decode()
+    writer.close()
+    return answer
+
+
+async def measure(port: int, name: str) -> float:
+    """One value of /metrics."""
+    lines = (await get(port, "/metrics")).splitlines()
+    return next(float(line.split()[-1]) for line in lines if line.startswith(name))
+
+
+async def stalled(port: int, seconds: float) -> tuple[int, int, int]:
+    """Acknowledge nothing for a while: (frames that came, frames behind when it came back, dropped)."""
+    async with connect(f"ws://127.0.0.1:{port}/play", compression=None, max_size=None) as socket:
+        seen = [frame.t for frame in await unacknowledged(socket, seconds)]
+        await socket.send(Ack(len(seen)).pack())
+        frame, dropped = await next_frame(socket)
+        await socket.send(Ack(frame.frame_id).pack())
+        newest, _ = await next_frame(socket)
+        return len(seen), newest.t - frame.t, dropped
+
+
+async def unacknowledged(socket: ClientConnection, seconds: float) -> list:  # type: ignore[type-arg]
+    until, frames = time.monotonic() + seconds, []
+    while (left := until - time.monotonic()) > 0:
+        try:
+            message = await asyncio.wait_for(socket.recv(), left)
+        except TimeoutError:
+            break
+        if isinstance(message, bytes):
+            frames.append(unpack_frame(message)[0])
+    return frames
+
+
+async def next_frame(socket: ClientConnection) -> tuple:  # type: ignore[type-arg]
+    while isinstance(message := await asyncio.wait_for(socket.recv(), 30), str):
+        pass
+    return unpack_frame(message)
+
+
+async def flood(port: int) -> int:
+    """Send as much as goes; the code with which the server ends that."""
+    async with connect(f"ws://127.0.0.1:{port}/play", compression=None, max_size=None) as socket:
+        try:
+            for seq in range(100_000):
+                await socket.send(Input(seq, seq % 4).pack())
+                if seq % 100 == 0:
+                    await asyncio.sleep(0)  # to hear the server's answer
+        except ConnectionClosed:
+            pass
+        return socket.close_code or 0
+
+
+async def strangers(port: int) -> None:
+    """Refused under load as ever."""
+    for headers in ({"Origin": "http://evil.example"}, {"Host": "evil.example"}):
+        assert " 403 " in (await get(port, "/", **headers)).splitlines()[0]
+    with pytest.raises(InvalidStatus):
+        await connect(f"ws://127.0.0.1:{port}/play", origin="http://evil.example")  # type: ignore[arg-type]
+
+
+async def load(num_viewers: int, seconds: float) -> None:
+    """The viewers watch from the first to the last second; the others come and go in between."""
+    with server(num_viewers + 2) as port:
+        began = time.monotonic()
+        viewers = [Viewer(seed=1 + number) for number in range(num_viewers)]
+        watching = [asyncio.create_task(viewer.watch(port, began + seconds)) for viewer in viewers]
+        await asyncio.sleep(seconds / 4)
+        quiet = time.monotonic()
+        memory = await measure(port, "gamengen_resident_bytes")
+        frames_seen, behind, dropped = await stalled(port, seconds / 8)
+        calm = time.monotonic()
+        code = await flood(port)
+        await strangers(port)
+        await asyncio.sleep(seconds / 4)
+        flooded = time.monotonic()
+        await asyncio.gather(*watching)
+        grown = await measure(port, "gamengen_resident_bytes") - memory
+        before, after = (
+            np.percentile(np.concatenate([v.intervals(*span) for v in viewers]), [50, 99])
+            for span in ((quiet, calm), (calm, flooded))
+        )
+        rate = np.mean([len(v.at) for v in viewers]) / seconds
+        print(
+            f"\n{num_viewers} clients, {seconds:g} s: {rate:.1f} of {FPS:g} frames a second each; between frames p50 "
+            f"{before[0]:.1f} ms, p99 {before[1]:.1f} ms, with a flood {after[0]:.1f} and {after[1]:.1f} ms; memory "
+            f"{memory / 2**20:.0f} MB, grown {grown / 2**20:.1f} MB; stalled: {frames_seen} frames, {dropped} dropped"
+        )
+        assert [wrong for v in viewers for wrong in v.wrong] == []
+        assert all(len(v.at) > 0.2 * FPS * seconds for v in viewers), "every client is served"
+        assert frames_seen <= MAX_IN_FLIGHT and dropped > 3 and behind <= MAX_IN_FLIGHT
+        assert code == 1008
+        assert after[1] <= 2 * max(before[1], 2 * 1000 / FPS), "a flood is felt by nobody else"
+        assert grown < 0.05 * memory + (8 << 20)
+
+
+def test_sixteen_clients_for_a_few_seconds() -> None:
+    asyncio.run(load(16, 6.0))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_sixty_four_clients_for_a_minute() -> None:
+    asyncio.run(load(64, 60.0))
