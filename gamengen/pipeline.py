@@ -204,10 +204,13 @@ class GameNGenPipeline(DiffusionPipeline):
 
     def in_dtype(self, dtype: torch.dtype) -> GameNGenPipeline:
         """A copy whose weights are rounded; this pipeline's stay."""
-        unet, vae = (copy.deepcopy(part).to(dtype) for part in (self.unet, self.vae))
-        rounded = build_pipeline(unet, vae, self.scheduler, self.world_contract, self.start_states, self.scene)
-        rounded.facts = self.facts
-        return rounded
+        return self.with_parts(*(copy.deepcopy(part).to(dtype) for part in (self.unet, self.vae)))
+
+    def with_parts(self, unet: UNet2DConditionModel, vae: AutoencoderKL | AutoencoderTiny) -> GameNGenPipeline:
+        """The same world with other weights."""
+        other = build_pipeline(unet, vae, self.scheduler, self.world_contract, self.start_states, self.scene)
+        other.facts = self.facts
+        return other
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any) -> GameNGenPipeline:

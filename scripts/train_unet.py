@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -20,23 +19,23 @@ from accelerate import PartialState
 from diffusers import UNet2DConditionModel
 
 from gamengen.cards import WorldFacts
-from gamengen.checkpoints import newest_checkpoint
 from gamengen.config import parse
 from gamengen.contract import CodecContract, WorldContract
-from gamengen.denoiser import DenoiserConfig, build_unet, check_unet, world_settings
+from gamengen.denoiser import DenoiserConfig, build_unet, world_settings
 from gamengen.hub import HubConfig, open_repository
-from gamengen.loading import load_pipeline
 from gamengen.loss import LatentDiffusionLoss, LossConfig
 from gamengen.pipeline import KIND, build_pipeline
 from gamengen.run_folder import RunFolder, print_plan
+from gamengen.run_push import push_run, training_facts
 from gamengen.scene import foreground_share, measure_scene
 from gamengen.schedule import PredictionType, build_scheduler, read_schedule
 from gamengen.shards import latents_fingerprint, load_codec, load_table, read_contract, read_statistics
+from gamengen.stable_diffusion import LoraConfig, add_lora, load_unet, without_lora
 from gamengen.start_states import read_start_states
 from gamengen.training import TrainingConfig, train
+from gamengen.training_cost import network_cost, plans
 from gamengen.validation import Validation
 from gamengen.windows import Windows
-from gamengen.world_push import push_world
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +44,15 @@ class Config:
 
     preset: str = "small"
     """tiny: seconds, for tests. demo: minutes on 2 CPU cores. small: hours on 2 cores or minutes on a GPU.
-    atari: one GPU."""
+    atari: one GPU. paper: GameNGen's own, from Stable Diffusion 1.4."""
     latents: Annotated[str, tyro.conf.arg(aliases=("--train_data_dir",))] = tyro.MISSING
     """Folder of scripts/encode_latents.py."""
     output_dir: str = tyro.MISSING
     pretrained_model_name_or_path: str | None = None
-    """Start from this UNet (folder with config.json, such as <run>/checkpoint-500/unet_ema) instead of from scratch."""
+    """Start from a UNet, a world or Stable Diffusion, a folder (such as <run>/checkpoint-500/unet_ema) or Hub id,
+    instead of from scratch."""
     revision: str | None = None
+    """Of the pretrained model on the Hub: branch, tag or commit; variant: form of its weights, such as `fp16`."""
     variant: str | None = None
     cache_dir: str | None = None
     resolution: tuple[int, int] | None = None
@@ -61,6 +62,8 @@ class Config:
     prediction_type: PredictionType = "v_prediction"
     scene_prior: bool = True
     """Let the UNet predict only what the training split's median picture does not tell."""
+    action_planes: bool = True
+    """Show the newest action to every cell, as planes beside the frames, too."""
     cross_resets: bool = False
     """Let windows run over the reset between two games of one recorder, so that a dream can begin a new game."""
     max_train_samples: int | None = None
@@ -70,6 +73,8 @@ class Config:
     keep_on_device: bool = True
     """Hold all latents in the training device's memory when they fit."""
     denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
+    """Of a UNet from scratch."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     hub: HubConfig = field(default_factory=HubConfig)
@@ -83,17 +88,12 @@ class Config:
 PRESETS = {
     # 20 steps of a UNet of a few thousand parameters: seconds.
     "tiny": Config(
-        preset="tiny",
-        num_validation_windows=4,
+        preset="tiny", num_validation_windows=4,
         denoiser=DenoiserConfig(
             block_out_channels=(8, 16), layers_per_block=1, cross_attention_dim=8, norm_num_groups=4
         ),
         training=TrainingConfig(
-            max_train_steps=20,
-            train_batch_size=4,
-            lr_warmup_steps=2,
-            checkpointing_steps=10,
-            validation_steps=10,
+            max_train_steps=20, train_batch_size=4, lr_warmup_steps=2, checkpointing_steps=10, validation_steps=10,
             report_to="none",
         ),
     ),
@@ -102,13 +102,8 @@ PRESETS = {
         preset="demo",
         denoiser=DenoiserConfig(block_out_channels=(32, 64, 96), layers_per_block=1),
         training=TrainingConfig(
-            max_train_steps=20_000,
-            max_train_minutes=5.0,
-            train_batch_size=8,
-            learning_rate=2e-3,
-            checkpointing_steps=250,
-            validation_steps=0,
-            ema_max_decay=0.99,
+            max_train_steps=20_000, max_train_minutes=5.0, train_batch_size=8, learning_rate=2e-3,
+            checkpointing_steps=250, validation_steps=0, ema_max_decay=0.99,
         ),
     ),
     "small": Config(
@@ -117,23 +112,29 @@ PRESETS = {
         training=TrainingConfig(max_train_steps=20_000, checkpointing_steps=500, validation_steps=1000),
     ),
     "atari": Config(
-        preset="atari",
-        context_length=8,
-        cross_resets=True,
+        preset="atari", context_length=8, cross_resets=True,
         denoiser=DenoiserConfig(block_out_channels=(128, 256, 384), attention_levels=2),
         training=TrainingConfig(
-            max_train_steps=100_000,
-            train_batch_size=128,
-            learning_rate=3e-4,
-            mixed_precision="bf16",
-            compile=True,
-            ema_max_decay=0.9995,
-            checkpointing_steps=2000,
-            validation_steps=5000,
-            lr_warmup_steps=500,
+            max_train_steps=100_000, train_batch_size=128, learning_rate=3e-4, mixed_precision="bf16", compile=True,
+            ema_max_decay=0.9995, checkpointing_steps=2000, validation_steps=5000, lr_warmup_steps=500,
         ),
     ),
-}
+    # GameNGen (arXiv 2408.14837), sections 4.2 and 4.3: 128 samples a step, plain loss, noise drawn evenly up to 0.7.
+    # The flags are those of one device; --dry_run says which fit which GPUs, and what they take.
+    "paper": Config(
+        preset="paper", pretrained_model_name_or_path="CompVis/stable-diffusion-v1-4", context_length=64,
+        scene_prior=False, action_planes=False,
+        loss=LossConfig(
+            max_noise_level=0.7, clean_context_share=0.0, context_dropout=0.1, terminal_share=0.0, play_steps=(),
+            moving_weight=0.0, self_rollout_steps=0, self_rollout_share=0.0,
+        ),
+        training=TrainingConfig(
+            max_train_steps=700_000, train_batch_size=16, gradient_accumulation_steps=8, gradient_checkpointing=True,
+            optimizer="adafactor", learning_rate=2e-5, lr_scheduler="constant", max_grad_norm=1.0,
+            mixed_precision="bf16", use_ema=False, checkpointing_steps=5000, validation_steps=10_000,
+        ),
+    ),
+}  # fmt: skip
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -141,7 +142,7 @@ def main(config: Config) -> dict[str, Any]:
     contract = make_contract(config, read_contract(config.latents))
     unet = make_unet(config, contract)
     if config.dry_run:
-        print_plan("train_unet", config, cost_of(config, unet))
+        print_plan("train_unet", config, cost_of(config, unet, contract))
         return {}
     # The main process first: others must not read the run.json that it is about to replace.
     with state.main_process_first():
@@ -158,7 +159,7 @@ def main(config: Config) -> dict[str, Any]:
     if run.finished and not run.changed:
         print(f"{run.path}: this run is finished; nothing to do")
         if state.is_main_process:
-            upload(config, run.path)
+            push_run(run.path, config.hub)
         return run.results or {}
     codec, statistics = load_codec(config.latents), read_statistics(config.latents)
     scheduler = build_scheduler(config.prediction_type)
@@ -184,39 +185,17 @@ def main(config: Config) -> dict[str, Any]:
 
     def validate(modules: Any, step: int) -> Any:
         results = validation(modules, step)
-        pipeline.save_pretrained(run.path / "world")
+        pipeline.with_parts(without_lora(pipeline.unet), pipeline.vae).save_pretrained(run.path / "world")
         return results
 
     result = train(training, {"unet": unet}, loss_fn, batch_fn, run.path, validate=validate, description="train_unet")
     figures = {**dataclasses.asdict(result), "last_validation": validation.scalars}
     if state.is_main_process:
         run.finish(figures)
-        upload(config, run.path)
+        if (address := push_run(run.path, config.hub)) is not None:
+            print(f"pushed: {address}")
         print(f"world: {run.path / 'world'}   {validation.summary()}")
     return figures
-
-
-def upload(config: Config, run: Path) -> None:
-    """Push the run's world and its newest checkpoint, where the config says so."""
-    if not config.hub.push_to_hub:
-        return
-    hub = config.hub
-    address = push_world(
-        load_pipeline(run / "world"),
-        hub.hub_model_id or run.resolve().name,
-        private=hub.hub_private_repo,
-        token=hub.hub_token,
-        message="Upload world and checkpoint",
-        beside=newest_checkpoint(run),
-    )
-    print(f"pushed: {address}")
-
-
-def training_facts(training: TrainingConfig, global_batch: int, num_windows: int) -> dict[str, Any]:
-    """What the card says of the training."""
-    names = ("max_train_steps", "max_train_minutes", "optimizer", "learning_rate", "mixed_precision", "seed")
-    known = {name: getattr(training, name) for name in names if getattr(training, name) is not None}
-    return {**known, "global_batch": global_batch, "training_windows": num_windows}
 
 
 def open_windows(config: Config, contract: WorldContract, device: torch.device) -> dict[str, Windows]:
@@ -244,25 +223,27 @@ def make_contract(config: Config, codec: CodecContract) -> WorldContract:
         codec=codec,
         kind=KIND,
         context_length=config.context_length,
-        settings=world_settings(config.loss.max_noise_level, config.prediction_type, config.scene_prior),
+        settings=world_settings(
+            config.loss.max_noise_level, config.prediction_type, config.scene_prior, config.action_planes
+        ),
     )
 
 
 def make_unet(config: Config, contract: WorldContract) -> UNet2DConditionModel:
-    """From scratch, or from a UNet of the same shape."""
+    """From scratch, or from one that was trained."""
     if config.pretrained_model_name_or_path is None:
         torch.manual_seed(config.training.seed)
         unet = build_unet(config.denoiser, contract)
     else:
-        unet = UNet2DConditionModel.from_pretrained(
+        unet = load_unet(
             config.pretrained_model_name_or_path,
+            contract,
             revision=config.revision,
             variant=config.variant,
             cache_dir=config.cache_dir,
-            low_cpu_mem_usage=False,
+            seed=config.training.seed,
         )
-        check_unet(unet, contract)
-    return unet.to(memory_format=torch.channels_last)
+    return add_lora(unet, config.lora).to(memory_format=torch.channels_last)
 
 
 def budget(config: Config, num_windows: int, num_processes: int) -> TrainingConfig:
@@ -275,17 +256,20 @@ def budget(config: Config, num_windows: int, num_processes: int) -> TrainingConf
     return dataclasses.replace(training, max_train_steps=max(1, samples * config.num_train_epochs // per_step))
 
 
-def cost_of(config: Config, unet: UNet2DConditionModel) -> dict[str, str]:
-    """What a run will take: parameters, checkpoint size, and time measured on a few steps of forward and backward."""
+def cost_of(config: Config, unet: UNet2DConditionModel, contract: WorldContract) -> dict[str, str]:
+    """What a run will take: parameters, disk, and memory and time on GPUs of several sizes."""
+    training = config.training
+    trained = sum(p.numel() for p in unet.parameters() if p.requires_grad)
     parameters = sum(p.numel() for p in unet.parameters())
-    copies = 2 + 2 * config.training.use_ema  # weights and two Adam moments, and the EMA copy in a checkpoint
-    kept = config.training.checkpoints_total_limit or 1
+    moments = 0 if training.optimizer == "adafactor" else 2
+    stored = parameters * (1 + training.use_ema) + moments * trained
+    kept = training.checkpoints_total_limit or 1
+    minutes = training.max_train_minutes
     return {
-        "parameters": f"{parameters / 1e6:.2f} M",
-        "disk": f"{parameters * 4 * copies * (kept + 1) / 1e6:.0f} MB for {kept} checkpoints and the world",
-        "time": f"{config.training.max_train_minutes:g} minutes at most"
-        if config.training.max_train_minutes
-        else f"{config.training.max_train_steps} steps",
+        "parameters": f"{parameters / 1e6:.2f} M, {trained / 1e6:.2f} M of them trained",
+        "disk": f"{4 * (stored * (kept + 1) + parameters) / 1e6:.0f} MB for {kept} checkpoints and the world",
+        "time": f"{minutes:g} minutes at most" if minutes else f"{training.max_train_steps} steps",
+        **plans(network_cost(unet.config, contract, trained), training),
     }
 
 
