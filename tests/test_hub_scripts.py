@@ -47,8 +47,10 @@ def test_the_chain_from_hub_to_hub(hub: LoopbackHub, tmp_path: Path, capsys: pyt
     run("encode_latents", "--dataset", "tester/blocks", "--vae", "tester/vae", "--streaming", "--output_dir", latents,
         "--start_state_horizon", "2")  # fmt: skip
     push = ("--push_to_hub", "--hub_private_repo", "--hub_token", "hf_write")
-    training = ("--latents", latents, "--output_dir", unet, "--block_out_channels", "8", "--hub_model_id",
-                "dream", "--max_train_steps", "2", "--validation_steps", "0", "--num_validation_windows", "2", *push)  # fmt: skip
+    training = (
+        "--latents", latents, "--output_dir", unet, "--block_out_channels", "8", "--hub_model_id", "dream",
+        "--max_train_steps", "2", "--validation_steps", "0", "--num_validation_windows", "2", *push,
+    )  # fmt: skip
     run("train_unet", *training)
     assert hub.repositories["model", "tester/dream"].private
     assert any(name.startswith("checkpoint-2/unet_ema/") for name in hub.files("tester/dream"))
