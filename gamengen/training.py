@@ -67,7 +67,7 @@ def train(
             another process trains into the same folder.
         FloatingPointError: the loss stayed non-finite; the last finite state is saved.
     """
-    with _deterministic(config.deterministic):
+    with deterministic_algorithms(config.deterministic):
         run = TrainingRun(config, modules, loss_fn, Path(output_dir))
         with _alone(Path(output_dir)) if run.accelerator.is_main_process else contextlib.nullcontext():
             run.resume()
@@ -109,7 +109,7 @@ def _loop(
 
 
 @contextlib.contextmanager
-def _deterministic(wanted: bool) -> Iterator[None]:
+def deterministic_algorithms(wanted: bool) -> Iterator[None]:
     """Inside this block torch uses algorithms whose results repeat; one that it has no such form of, it warns of."""
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     memory: Any = torch.utils.deterministic  # its attributes carry no types
