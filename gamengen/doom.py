@@ -8,7 +8,9 @@ that the same seed gives later. Here every episode is a function of its seed and
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium
@@ -98,6 +100,10 @@ class DoomEnv(gymnasium.Env[np.ndarray, np.int64]):
         self.action_space = gymnasium.spaces.Discrete(len(table))
         self.observation_space = gymnasium.spaces.Box(0, 255, (240, 320, 3), np.uint8)
         self._frame = np.zeros((240, 320, 3), np.uint8)
+        # The engine writes its settings when it ends and reads them when it starts: into a folder of its own, since
+        # otherwise what somebody set in the working directory would change the game.
+        self._settings = tempfile.TemporaryDirectory(prefix="gamengen-doom-")
+        self._game.set_doom_config_path(str(Path(self._settings.name) / "engine.ini"))
         # The first episode of a game's process differs from later ones of the same seed: let it pass.
         self._env.reset(seed=0)
 
@@ -127,6 +133,7 @@ class DoomEnv(gymnasium.Env[np.ndarray, np.int64]):
     def close(self) -> None:
         """End the game's process."""
         self._env.close()
+        self._settings.cleanup()
 
     def get_action_meanings(self) -> list[str]:
         """Buttons joined by `+`, by action."""

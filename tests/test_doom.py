@@ -99,6 +99,24 @@ def test_an_episode_depends_on_its_seed_and_actions_alone(env_id: str) -> None:
 
 
 @pytest.mark.usefixtures("doom")
+def test_settings_are_neither_left_in_the_working_directory_nor_read_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine keeps its settings in `_vizdoom.ini`, where it is started; it also makes an empty folder there."""
+    monkeypatch.chdir(tmp_path)
+    game = make_game_contract("VizdoomBasic-v1")
+    frames = []
+    for _ in range(2):
+        emulator = Emulator(game)
+        frames.append(emulator.reset(0))
+        emulator.close()
+        assert frames[1:] or not [path for path in tmp_path.rglob("*") if path.is_file()]
+        (tmp_path / "_vizdoom.ini").write_text("[Doom.ConsoleVariables]\nvid_gamma=3\nscreenblocks=5\n")
+    assert np.array_equal(*frames)
+    assert "vid_gamma=3" in (tmp_path / "_vizdoom.ini").read_text()
+
+
+@pytest.mark.usefixtures("doom")
 def test_killing_the_monster_ends_the_scenario_with_its_reward() -> None:
     """VizdoomBasic: one monster on a line, one shot kills. Walk along the line and shoot."""
     game = make_game_contract("VizdoomBasic-v1", frame_skip=4)
