@@ -36,12 +36,16 @@ from gamengen.evaluation.run import evaluate
 from gamengen.evaluation.study import Study
 from gamengen.evaluation.suite import Scale, suite
 from gamengen.evaluation.summary import summary_section, table_text
+from gamengen.hub import resolve_dataset
 from gamengen.loading import find_world, load_pipeline, load_world
 from gamengen.run_folder import RunFolder, package_versions, print_plan
 from gamengen.world import World
 
 CLIP_SHARE = 0.2
 """Of a bounded time, for dreaming the best, median and worst samples again."""
+
+IGNORED = ("world", "revision", "dataset", "dataset_revision", "max_minutes", "with_clips", "write_card", "compare")
+"""Fields that may differ when an evaluation is continued: weights and data are known by their fingerprints."""
 
 LoadAgent = Callable[[str, GameContract], Any]
 
@@ -53,8 +57,13 @@ class Config:
     preset: str = "default"
     world: str = ""
     """World folder, run folder or Hub id."""
+    revision: str | None = None
+    """Branch, tag or commit of a world on the Hub."""
+    variant: str | None = None
+    """Form of its weights, such as `fp16`."""
     dataset: str = ""
-    """Episode dataset of the same game."""
+    """Episode dataset of the same game, a folder or Hub id."""
+    dataset_revision: str | None = None
     split: str = "test"
     output_dir: str = ""
     compare: tuple[str, ...] = ()
@@ -85,13 +94,19 @@ PRESETS = {
     # A minute on one slow core, for a world that plays 40 frames a second.
     "demo": Config(
         preset="demo",
-        scale=Scale(num_starts=64, num_rollouts=8, horizon=64, steps=(1, 4), rollout_steps=(1, 4)),
+        scale=Scale(
+            num_starts=64, num_rollouts=8, horizon=64, steps=(1, 4), rollout_steps=(1, 4),
+            metrics=("next_frame", "rollouts", "delta_psnr", "speed"),
+        ),
         num_worlds=4,
         max_minutes=0.75,
     ),
     "tiny": Config(
         preset="tiny",
-        scale=Scale(num_starts=4, num_rollouts=2, horizon=4, steps=(1, 4), rollout_steps=(4,)),
+        scale=Scale(
+            num_starts=4, num_rollouts=2, horizon=4, steps=(1,), rollout_steps=(1,),
+            metrics=("next_frame", "rollouts", "speed"),
+        ),
         num_worlds=2,
     ),
     # One GPU.
@@ -102,7 +117,10 @@ PRESETS = {
     # 64 autoregressive frames. Its five held-out levels are the held-out episodes here.
     "paper": Config(
         preset="paper",
-        scale=Scale(num_starts=2048, steps=(4,), num_rollouts=512, horizon=64, rollout_steps=(4,)),
+        scale=Scale(
+            num_starts=2048, steps=(4,), num_rollouts=512, horizon=64, rollout_steps=(4,),
+            metrics=("next_frame", "rollouts", "speed"),
+        ),
         num_worlds=64,
     ),
 }  # fmt: skip
@@ -117,28 +135,22 @@ def main(config: Config, load_agent: LoadAgent | None = None) -> dict[str, Any]:
     if config.compare:
         print(compare([Path(folder) for folder in config.compare], config.output_dir or None))
         return {}
-    _check(config, load_agent)
     if config.dry_run:
         print_plan("evaluate", config, _cost(config.scale))
         return {}
-    folder = find_world(config.world)
-    game = read_game_contract(config.dataset)
+    _check(config, load_agent)
+    folder = find_world(config.world, config.revision)
+    dataset = resolve_dataset(config.dataset, revision=config.dataset_revision)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
-    world, play_world = (load_world(config.world, number, device=device) for number in (config.num_worlds, 1))
-    check_compatible(game, world.contract, config.dataset, folder)
-    held_out = Recordings.open(config.dataset, config.split)
-    fingerprints = {"world": world_fingerprint(folder), "dataset": dataset_fingerprint(config.dataset)}
+    study = _study(config, folder, dataset, device, load_agent)
+    fingerprints = {"world": world_fingerprint(folder), "dataset": dataset_fingerprint(dataset)}
     run = RunFolder.open(
         config.output_dir, "evaluate", config, overwrite=config.overwrite,
-        data_fingerprint=f"{fingerprints['dataset']} {fingerprints['world']}",
-        ignore=("world", "dataset", "max_minutes", "with_clips", "write_card", "compare"),
+        data_fingerprint=f"{fingerprints['dataset']} {fingerprints['world']}", ignore=IGNORED,
     )  # fmt: skip
-    agent = None if config.agent is None or load_agent is None else load_agent(config.agent, game)
-    study = Study(
-        world=world, held_out=held_out, seed=config.seed, play_world=play_world, training=_training(config.dataset),
-        real_game=_real_game(game), agent=agent, folder=run.path,
-    )  # fmt: skip
-    metrics = suite(world, config.scale, find_networks(config.lpips_weights, config.fvd_weights, agent, device))
+    study = replace(study, folder=run.path)
+    networks = find_networks(config.lpips_weights, config.fvd_weights, study.agent, device)
+    metrics = suite(study.world, config.scale, networks)
     minutes, clip_minutes = _minutes(config)
     with tqdm(desc="evaluating", unit="part") as bar:
         measured = evaluate(study, metrics, run.path, max_minutes=minutes, progress=_progress(bar))
@@ -151,7 +163,7 @@ def main(config: Config, load_agent: LoadAgent | None = None) -> dict[str, Any]:
     run.finish({"metrics": sorted(measured)})
     if config.write_card and Path(config.world).exists():
         update_card(folder, card_figures(report))
-    summary = summary_section({name: one.figures for name, one in measured.items()}, game.env_id)
+    summary = summary_section({name: one.figures for name, one in measured.items()}, study.game.env_id)
     print("\n".join(table_text(table) for table in summary.tables))
     print(f"wrote {run.path / 'report.html'} and report.json")
     return report
@@ -177,6 +189,21 @@ def world_fingerprint(folder: Path) -> str:
     for path in names:
         digest.update(f"{path.relative_to(folder).as_posix()} {sha256_file(path)}\n".encode())
     return digest.hexdigest()
+
+
+def _study(config: Config, folder: Path, dataset: Path, device: str, load_agent: LoadAgent | None) -> Study:
+    """World, episodes, real game and agent; refuses those that do not belong together."""
+    game = read_game_contract(dataset)
+    world, play_world = (
+        load_world(config.world, number, device=device, revision=config.revision, variant=config.variant)
+        for number in (config.num_worlds, 1)
+    )
+    check_compatible(game, world.contract, dataset, folder)
+    agent = None if config.agent is None or load_agent is None else load_agent(config.agent, game)
+    return Study(
+        world=world, held_out=Recordings.open(dataset, config.split), seed=config.seed, play_world=play_world,
+        training=_training(dataset), real_game=_real_game(game), agent=agent,
+    )  # fmt: skip
 
 
 def _check(config: Config, load_agent: LoadAgent | None) -> None:
@@ -212,7 +239,7 @@ def _cost(scale: Scale) -> dict[str, str]:
     return {"next frames": str(next_frames), "frames of rollouts": str(rollouts)}
 
 
-def _training(dataset: str) -> Recordings | None:
+def _training(dataset: Path) -> Recordings | None:
     try:
         return Recordings.open(dataset, "train")
     except ValueError:

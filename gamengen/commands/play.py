@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gamengen.contract import CONTRACT_FILE, GameContract, read_game_contract
+from gamengen.hub import is_hub_id, resolve_dataset
 from gamengen.run_folder import print_plan
 from gamengen.world import World
 
@@ -36,11 +37,15 @@ class Config:
 
     preset: str = "default"
     world: str | None = None
-    """World folder, or a run folder."""
+    """World folder, run folder or Hub id."""
+    revision: str | None = None
+    """Branch, tag or commit of what is on the Hub."""
+    variant: str | None = None
+    """Form of its weights, such as `fp16`."""
     env_id: str | None = None
     """Play the real game instead: an Atari game, or any Gymnasium environment that can be recorded."""
     dataset: str | None = None
-    """Show a recorded dataset instead, episode by episode."""
+    """Show a recorded dataset instead, episode by episode; a folder or Hub id."""
     record_dir: str | None = None
     """Dataset folder: of the real game every episode is written there, of a dream what is saved on the page."""
     frame_skip: int = 4
@@ -118,15 +123,16 @@ def make_source(config: Config, seed: int, agents: Mapping[str, ControllerFactor
 
     record_dir = None if config.record_dir is None else Path(config.record_dir)
     if config.dataset is not None:
-        return dataset_source(config.dataset)
+        return dataset_source(str(resolve_dataset(config.dataset, revision=config.revision)))
     if config.env_id is not None:
         return game_source(_real_game(config), agents=agents, record_dir=record_dir, first_seed=seed)
     assert config.world is not None
-    from gamengen.loading import load_contract, load_start_states
+    from gamengen.loading import find_world, load_contract, load_start_states
 
-    path = config.world
+    path = find_world(config.world, config.revision)
+    name = config.world if is_hub_id(config.world) else Path(config.world).resolve().name
     return dream_source(
-        Path(path).resolve().name, lambda size: _load(config, size), load_contract(path).game, load_start_states(path),
+        name, lambda size: _load(config, size), load_contract(path).game, load_start_states(path),
         agents=agents, record_dir=record_dir,
     )  # fmt: skip
 
@@ -139,8 +145,9 @@ def _load(config: Config, size: int) -> World:
     assert config.world is not None
     device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
     world = load_world(
-        config.world, size, device=device, backend=config.backend, num_threads=config.num_threads, progress=_say
-    )
+        config.world, size, device=device, backend=config.backend, num_threads=config.num_threads, progress=_say,
+        revision=config.revision, variant=config.variant,
+    )  # fmt: skip
     if "num_inference_steps" in world.options:
         world.set_option("num_inference_steps", config.num_inference_steps)
     return world

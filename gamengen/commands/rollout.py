@@ -37,7 +37,11 @@ class Config:
 
     preset: str = "default"
     world: str = tyro.MISSING
-    """World folder, or a run folder."""
+    """World folder, run folder or Hub id."""
+    revision: str | None = None
+    """Branch, tag or commit of a world on the Hub."""
+    variant: str | None = None
+    """Form of its weights, such as `fp16`."""
     latents: str | None = None
     """Start from the stored latents of this folder instead of encoding the start states' frames: the same dream."""
     output: str = "rollout.gif"
@@ -71,7 +75,7 @@ def main(config: Config) -> Rollout | None:
     if config.dry_run:
         print_plan("rollout", config, {"frames": str(config.num_frames * config.num_starts)})
         return None
-    every = load_start_states(config.world)
+    every = load_start_states(config.world, config.revision)
     chosen = np.linspace(0, len(every) - 1, min(config.num_starts, len(every))).round().astype(int)
     starts = [every[i] for i in chosen]
     device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
@@ -79,6 +83,8 @@ def main(config: Config) -> Rollout | None:
         config.world,
         len(starts),
         device=device,
+        revision=config.revision,
+        variant=config.variant,
         num_inference_steps=config.num_inference_steps,
         guidance_scale=config.guidance_scale,
         noise_level=config.noise_level,
