@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from gamengen.evaluation.study import step_settings
 from gamengen.evaluation.suite import Networks, Scale, suite
 from tests.evaluated_worlds import SquareWorld
@@ -18,6 +20,13 @@ def test_metrics_have_names_of_their_own_and_rank_by_what_they_measure() -> None
     for metric in metrics:
         assert metric.share > 0
         assert all(path.split("/")[1] in metric.measures for path in metric.ranked_by), metric.name
+
+
+def test_metrics_are_chosen_by_name() -> None:
+    world = SquareWorld(2)
+    assert [m.name for m in suite(world, Scale(metrics=("speed", "next_frame")), Networks())] == ["next_frame", "speed"]
+    with pytest.raises(ValueError, match=r"no 'fid'; expected some of: next_frame, rollouts"):
+        suite(world, Scale(metrics=("fid",)), Networks())
 
 
 def test_the_scale_reaches_the_metrics() -> None:

@@ -101,6 +101,6 @@ OBJECT_TEXT = (
     "blurred or dim objects have less. Position errors are in native pixels, for what the actions move along its own "
     "axis, beside those of an object that stands still. An object is lost when it is missing for "
     f"{LOST_FRAMES} frames in a row in which the recording shows it. A change of a number counts when it has the right "
-    f"amount and comes within {CHANGE_FRAMES} frames; unreadable numbers are not guessed. A dream may rightly part from "
-    "the recording: then places differ and the score too, but no object vanishes."
+    f"amount and comes within {CHANGE_FRAMES} frames; unreadable numbers are not guessed. A dream may rightly part "
+    "from the recording: then places differ and the score too, but no object vanishes."
 )

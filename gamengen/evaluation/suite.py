@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gamengen.evaluation.action_reading import ActionReading
+from gamengen.evaluation.counterfactual import Counterfactual
+from gamengen.evaluation.delta_psnr import DeltaPsnr
 from gamengen.evaluation.frechet import ClipFeatures
 from gamengen.evaluation.metric import Metric
 from gamengen.evaluation.next_frame import NextFrame, PairDistance
 from gamengen.evaluation.rollouts import Rollouts
 from gamengen.evaluation.speed import Speed
+from gamengen.evaluation.stability import Stability
 from gamengen.evaluation.study import step_settings
 from gamengen.world import World
 
@@ -27,7 +31,9 @@ class Scale:
     horizon: int = 256
     """Frames of a rollout; no more than the longest held-out episode has."""
     rollout_steps: tuple[int, ...] = (1, 4)
-    """Denoising steps a frame of the rollouts and of what follows."""
+    """Denoising steps a frame of the rollouts, of control and of drift."""
+    metrics: tuple[str, ...] = ()
+    """Only these, by their names in report.json; none: all."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +47,9 @@ class Networks:
 
 
 def suite(world: World, scale: Scale, networks: Networks) -> Sequence[Metric]:
-    """All metrics, in the order of the report."""
+    """All metrics, or those that are asked for, in the order of the report. ValueError names an unknown one."""
     settings, rollout_settings = step_settings(world, scale.steps), step_settings(world, scale.rollout_steps)
-    return [
+    metrics: list[Metric] = [
         NextFrame(
             settings=settings, num_starts=scale.num_starts, perceptual=networks.perceptual,
             perceptual_missing=networks.lpips_missing,
@@ -52,5 +58,14 @@ def suite(world: World, scale: Scale, networks: Networks) -> Sequence[Metric]:
             settings=rollout_settings, num_starts=scale.num_rollouts, horizon=scale.horizon,
             perceptual=networks.perceptual, clip_features=networks.clip_features, not_measured=networks.clips_missing,
         ),
+        ActionReading(settings=rollout_settings),
+        Counterfactual(settings=rollout_settings),
+        DeltaPsnr(settings=rollout_settings),
+        Stability(settings=rollout_settings),
         Speed(settings=settings),
     ]  # fmt: skip
+    names = [metric.name for metric in metrics]
+    unknown = sorted(set(scale.metrics) - set(names))
+    if unknown:
+        raise ValueError(f"--metrics: there is no {unknown[0]!r}; expected some of: {', '.join(names)}")
+    return [metric for metric in metrics if not scale.metrics or metric.name in scale.metrics]
