@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from gamengen.codec import IdentityCodec
-from gamengen.contract import WorldContract
+from gamengen.contract import WorldContract, check_actions
 from gamengen.episodes import EpisodeInfo, list_episodes, read_contract, read_stream, read_table, read_verified
 from gamengen.frame_png import decode_png
 from gamengen.start_states import locate
@@ -77,10 +77,12 @@ class DatasetWorld:
         rows = self._rows(info).slice(info.first_row, info.num_frames)
         if set(rows.column("episode_id").to_pylist()) != {episode_id}:
             raise ValueError(f"{self.folder / info.file}: episode {episode_id} is not where the index says")
+        actions = rows.column("action").to_pylist()[:-1]
+        check_actions(actions, self._game, f"{self.folder}, episode {episode_id}")
         return StoredEpisode(
             info,
             tuple(image["bytes"] for image in rows.column("image").to_pylist()),
-            np.array(rows.column("action").to_pylist()[:-1], np.int64),
+            np.array(actions, np.int64),
             np.array(rows.column("reward").to_pylist()[:-1], np.float32),
         )
 

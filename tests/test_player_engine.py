@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from gamengen.player.engine import Engine
 from gamengen.player.measures import Measures
@@ -109,3 +110,22 @@ def test_worlds_are_made_and_warm_before_anyone_comes() -> None:
     engine._worker.shutdown()
     with pytest.raises(ValueError, match="at least 1"):
         Engine(counter_source(), max_clients=0, progress=lines.append)
+
+
+def test_a_session_that_cannot_go_on_is_put_out_and_the_server_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(counter_source(fps=30), max_clients=2) as player:
+        client, other = player.client(), player.client()
+        client.restart(seed=1)
+        (session, _) = player.engine.sessions
+
+        def full(*args: object) -> None:
+            raise OSError("no space left on device")
+
+        monkeypatch.setattr(session.tape, "add", full)
+        monkeypatch.setattr(session.tape, "go_back", full)
+        client.say("step", action=1)
+        with pytest.raises(ConnectionClosed) as closed:
+            while True:
+                client.read()
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1011
+        assert other.frame().t >= 0 and player.get("/healthz").json()["status"] == "ok"

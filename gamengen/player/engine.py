@@ -258,7 +258,7 @@ class Engine:
         if len(group) == 1:
             self.measures.errors += 1
             logger.exception("the world failed", exc_info=error)
-            group[0][0].session.fail(_first_line(error))
+            self._stop(group[0][0].session, error)
             return
         for tick, _ in group:
             tick.session.go_back_alone()
@@ -273,12 +273,20 @@ class Engine:
         except Exception as error:
             self.measures.errors += 1
             logger.exception("session %d", session.number)
-            session.fail(_first_line(error))
+            self._stop(session, error)
         return None
+
+    def _stop(self, session: Session, error: Exception) -> None:
+        """Let a session stand still; where even that fails (its disk is full, say) it has to go."""
+        try:
+            session.fail(_first_line(error))
+        except Exception:
+            logger.exception("session %d cannot go on", session.number)
+            session.paused = session.broken = True
 
     def _close(self) -> None:
         for session in dict.fromkeys([*self.sessions, *self._waiting]):
-            session.close()
+            self._guard(session, session.close)
         self._pool.close()
 
 

@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -37,6 +37,7 @@ from gamengen.player.safety import (
 from gamengen.player.session import Session
 from gamengen.player.start_image import MAX_IMAGE_BYTES, start_from_image
 
+T = TypeVar("T")
 PAGE = Path(__file__).with_name("player.html")
 COSTLY = ("restart", "compare", "control")
 """Commands that cost the worlds' thread more than a frame."""
@@ -59,6 +60,8 @@ class Player:
         self._thumbnails = [encoder.encode(start.frames[-1]) for start in engine.source.starts]
         # Decoding a picture or making a GIF takes seconds: one at a time, in a thread of its own.
         self._heavy = asyncio.Lock()
+        self._waiting: set[str] = set()
+        self._running: asyncio.Task[None] | None = None
 
     def app(self, gate: Gate) -> Starlette:
         """The ASGI application; the engine runs as long as it does."""
@@ -78,13 +81,13 @@ class Player:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        running = asyncio.create_task(self.engine.run())
+        self._running = asyncio.create_task(self.engine.run())
         try:
             yield
         finally:
-            running.cancel()
+            self._running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await running
+                await self._running
 
     # HTTP.
 
@@ -92,9 +95,10 @@ class Player:
         return HTMLResponse(self._page, headers=page_headers(self._page))
 
     async def _health(self, request: Request) -> Response:
+        dead = self._running is None or self._running.done()
         hung = self.engine.busy_seconds() > HUNG_AFTER_S
-        status = {"status": "hung" if hung else "ok", "clients": len(self.engine.sessions)}
-        return JSONResponse(status, status_code=503 if hung else 200)
+        status = {"status": "dead" if dead else "hung" if hung else "ok", "clients": len(self.engine.sessions)}
+        return JSONResponse(status, status_code=503 if dead or hung else 200)
 
     async def _metrics(self, request: Request) -> Response:
         sessions = self.engine.sessions
@@ -113,54 +117,66 @@ class Player:
         return Response(self._thumbnails[index], media_type="image/png")
 
     async def _image(self, request: Request) -> Response:
-        session = self._session(request)
-        if session is None:
-            return _refused("no such session", 404)
-        data = bytearray()
-        async for chunk in request.stream():
-            data += chunk
-            if len(data) > MAX_IMAGE_BYTES:
-                return _refused(f"pictures may have at most {MAX_IMAGE_BYTES >> 20} MB", 413)
-        async with self._heavy:
+        async with self._one_at_a_time(request) as session:
+            if session is None:
+                return _refused("no such session, or it already waits for something", 404)
+            data = bytearray()
+            async for chunk in request.stream():
+                data += chunk
+                if len(data) > MAX_IMAGE_BYTES:
+                    return _refused(f"pictures may have at most {MAX_IMAGE_BYTES >> 20} MB", 413)
             try:
-                start = await asyncio.to_thread(start_from_image, bytes(data), self.engine.source.game)
+                start = await self._in_thread(start_from_image, bytes(data), self.engine.source.game)
             except ValueError as error:
                 return _refused(str(error), 422)
-        self.engine.drop_in(session, start)
-        return JSONResponse({"text": "the game begins from your picture"})
+            self.engine.drop_in(session, start)
+            return JSONResponse({"text": "the game begins from your picture"})
 
     async def _clip(self, request: Request) -> Response:
-        session, suffix = self._session(request), request.path_params["suffix"]
-        clip = None if session is None else _finished(session)
-        if clip is None or suffix not in _MEDIA:
-            return _refused("no finished recording of that kind", 404)
-        async with self._heavy:
+        suffix = request.path_params["suffix"]
+        async with self._one_at_a_time(request) as session:
+            clip = None if session is None else _finished(session)
+            if clip is None or suffix not in _MEDIA:
+                return _refused("no finished recording of that kind", 404)
             try:
-                data = await asyncio.to_thread(clip.animation, f".{suffix}")
+                data = await self._in_thread(clip.animation, f".{suffix}")
             except (ImportError, ValueError) as error:
                 return _refused(str(error), 422)
-        name = f'attachment; filename="{self.engine.source.kind}.{suffix}"'
-        return Response(data, media_type=_MEDIA[suffix], headers={"Content-Disposition": name})
+            name = f'attachment; filename="{self.engine.source.kind}.{suffix}"'
+            return Response(data, media_type=_MEDIA[suffix], headers={"Content-Disposition": name})
 
     async def _episode(self, request: Request) -> Response:
-        session, folder = self._session(request), self.engine.source.record_dir
-        clip = None if session is None else _finished(session)
-        if session is None or clip is None:
-            return _refused("no finished recording", 404)
-        if folder is None:
-            return _refused("start the player with --record_dir to save episodes", 422)
-        agent = f"{self.engine.source.kind}-{session.controller_name}"
-        async with self._heavy:
+        folder = self.engine.source.record_dir
+        async with self._one_at_a_time(request) as session:
+            clip = None if session is None else _finished(session)
+            if session is None or clip is None:
+                return _refused("no finished recording", 404)
+            if folder is None:
+                return _refused("start the player with --record_dir to keep clips as episodes", 422)
+            agent = f"{self.engine.source.kind}-{session.controller_name}"
             try:
-                name = await asyncio.to_thread(save_clip, clip, folder, f"clip-{secrets.token_hex(4)}", agent)
+                name = await self._in_thread(save_clip, clip, folder, f"clip-{secrets.token_hex(4)}", agent)
             except (OSError, ValueError) as error:
                 return _refused(str(error), 422)
-        return JSONResponse({"text": f"saved {len(clip)} frames as {name}"})
+            return JSONResponse({"text": f"saved {len(clip)} frames as {name}"})
 
-    def _session(self, request: Request) -> Session | None:
-        """By its secret, which only its own page knows."""
+    @contextlib.asynccontextmanager
+    async def _one_at_a_time(self, request: Request) -> AsyncIterator[Session | None]:
+        """The session by its secret, which only its own page knows; None while another such request of it runs."""
         key = request.path_params["key"].encode()
-        return next((s for s in self.engine.sessions if secrets.compare_digest(s.key.encode(), key)), None)
+        session = next((s for s in self.engine.sessions if secrets.compare_digest(s.key.encode(), key)), None)
+        if session is None or session.key in self._waiting:
+            yield None
+            return
+        self._waiting.add(session.key)
+        try:
+            yield session
+        finally:
+            self._waiting.discard(session.key)
+
+    async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
+        async with self._heavy:
+            return await asyncio.to_thread(work, *args)
 
     # WebSocket.
 

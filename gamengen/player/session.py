@@ -42,7 +42,8 @@ class Session:
         """Secret of the client: names the session in uploads and downloads."""
         self.outbox = Outbox()
         self.keys = Keys(source.game.noop_action)
-        self.paused = False
+        self.paused = self.broken = False
+        """`broken`: nothing more can be done for it, its connection is to end."""
         self.speed = 1.0
         self.deadline = 0.0
         self.steps: deque[int | None] = deque(maxlen=MAX_WAITING_STEPS)
@@ -81,6 +82,8 @@ class Session:
                 self.outbox.say(item)
             else:
                 self.outbox.put(item)
+        if self.broken:
+            self.outbox.close(1011, "the server cannot go on with this game")
         return sum(isinstance(item, FrameMessage) for item in made)
 
     # Worker.

@@ -61,6 +61,8 @@ class WorldPool:
             self._worlds[size] = make_world(size)
             self._places[size] = [None] * size
             size *= 2
+        # Asked once: looking at a protocol's methods takes longer than a cheap world's step.
+        self._know_their_end = isinstance(self._worlds[1], KnowsItsEnd)
         self._defaults = {name: option.value for name, option in self._worlds[1].options.items()}
 
     @property
@@ -116,10 +118,7 @@ class WorldPool:
 
     def ended(self, game: Game) -> bool:
         """Whether the game is over and its next step would begin another; False where the world cannot tell."""
-        if game.place is None:
-            return False
-        world = self._worlds[game.place[0]]
-        return isinstance(world, KnowsItsEnd) and bool(world.ended()[game.place[1]])
+        return self._know_their_end and bool(self.ask(game, "ended"))
 
     def ask(self, game: Game, name: str) -> Any:
         """What a world tells of a game by the method `name` (such as the console's `ram`), None where it has none."""
