@@ -26,6 +26,7 @@ from agents.recorder import Recorded, Recorder, RecorderSettings
 from gamengen.config import parse
 from gamengen.contract import CONTRACT_FILE
 from gamengen.dataset_push import push_dataset
+from gamengen.doom import is_doom
 from gamengen.durable import folder_lock
 from gamengen.emulator import make_game_contract
 from gamengen.episode_writer import open_dataset
@@ -117,7 +118,8 @@ def main(cfg: RecordConfig) -> Recorded | None:
     if cfg.dry_run:
         here = cfg.num_steps // cfg.num_shards
         cost = {
-            "disk": f"{cfg.num_steps * 0.4e-6:.2g} GB",
+            # Measured bytes of a frame: Doom's textures, Atari's flat colours.
+            "disk": f"{cfg.num_steps * (25e3 if is_doom(cfg.env_id) else 400) / 1e9:.2g} GB",
             "time": f"{here / 400 / 60:.1f} minutes at 400 frames/s, a slow core",
         }
         print_plan("record_episodes", cfg, cost)

@@ -19,9 +19,11 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
+from agents.agent_env import decision_frames
 from agents.mix import parse_range
 from agents.sb3 import AgentConfig, AgentProgress, train_agent
 from gamengen.config import parse
+from gamengen.doom import is_doom
 from gamengen.emulator import make_game_contract
 from gamengen.hub import HubConfig, open_repository
 from gamengen.part_push import push_agent
@@ -83,7 +85,8 @@ def main(cfg: TrainAgentConfig) -> AgentProgress | None:
     if cfg.dry_run:
         disk = f"{agent.total_timesteps // agent.checkpointing_steps * 20e-3:.1f} GB of checkpoints"
         if cfg.record_dir is not None:
-            disk += f", {agent.total_timesteps * 0.4e-6:.1f} GB of episodes"
+            frame_bytes = 25e3 if is_doom(cfg.env_id) else 400  # as record_episodes
+            disk += f", {agent.total_timesteps * decision_frames(game) * frame_bytes / 1e9:.1f} GB of episodes"
         time = f"{agent.total_timesteps / 300 / 3600:.1f} hours at 300 decisions/s"
         print_plan("train_agent", cfg, {"disk": disk, "time": time})
         return None
