@@ -112,8 +112,11 @@ def _blur(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     weights /= weights.sum()
     for axis in (-3, -2):
         length = values.shape[axis] - SSIM_WINDOW + 1
-        slices = (values.take(range(start, start + length), axis=axis) for start in range(SSIM_WINDOW))
-        values = np.sum([weight * part for weight, part in zip(weights, slices, strict=True)], axis=0)
+        moved = np.moveaxis(values, axis, 0)
+        blurred = weights[0] * moved[:length]
+        for start in range(1, SSIM_WINDOW):
+            blurred += weights[start] * moved[start : start + length]
+        values = np.moveaxis(blurred, 0, axis)
     return values
 
 

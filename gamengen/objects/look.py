@@ -97,12 +97,13 @@ class GameObjects:
 
 def likeness(pixels: npt.NDArray[np.uint8], colour: Colour, background: Colour) -> Floats:
     """How far each pixel (..., 3) is on the way from the background to the colour: (...) in [0, 1]."""
-    way = np.array(colour, float) - background
+    way = np.array(colour, np.float32) - np.array(background, np.float32)
     offset = pixels.astype(np.float32) - np.array(background, np.float32)
-    length = float(np.sqrt(way @ way))
+    length = np.sqrt(way @ way)
     along = offset @ (way / length)
-    distance = np.sqrt((offset**2).sum(-1))
-    residue = np.sqrt(np.maximum(distance**2 - along**2, 0))
-    alike = (along >= MIN_COSINE * distance) & (residue <= MAX_RESIDUE) & (along >= MIN_BRIGHTNESS * length)
-    found: Floats = np.where(alike, np.clip(along / length, 0, 1), 0.0)
+    found = np.zeros(along.shape)
+    bright = along >= MIN_BRIGHTNESS * length  # few pixels: the rest need no second look
+    distance, way_along = (offset[bright] ** 2).sum(-1), along[bright]
+    alike = (way_along >= MIN_COSINE * np.sqrt(distance)) & (distance - way_along**2 <= MAX_RESIDUE**2)
+    found[bright] = np.where(alike, np.clip(way_along / length, 0, 1), 0.0)
     return found
