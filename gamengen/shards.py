@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import pickle
 from collections.abc import Mapping, Sequence
@@ -22,13 +23,14 @@ from torch import Tensor
 from gamengen.codec import Codec, IdentityCodec
 from gamengen.contract import CodecContract, check_compatible, codec_from_dict
 from gamengen.durable import DamagedFile, read_json, sha256_file, write_file
-from gamengen.manifest import verify_file
+from gamengen.manifest import MANIFEST_FILE, verify_file
 
 INDEX_FILE = "index.json"
 STATISTICS_FILE = "statistics.pt"
 VAE_FOLDER = "vae"
 START_STATES_FILE = "start_states.parquet"
 INDEX_VERSION = 1
+logger = logging.getLogger(__name__)
 NULL_ACTION = -1
 """Stands in the row of an episode's last frame, on which no action was chosen."""
 MEMORY_SHARE = 0.25
@@ -110,6 +112,8 @@ def load_table(
         ValueError: the split is empty, the shards are not finalised, or a shard is damaged: named with its file.
     """
     folder = Path(folder)
+    if verify and not (folder / MANIFEST_FILE).is_file():
+        logger.warning("%s has no %s: damage to its index would not be noticed", folder, MANIFEST_FILE)
     index = read_index(folder)
     contract = codec_from_dict(index["contract"])
     shards = [shard for shard in index["shards"] if shard["split"] == split]

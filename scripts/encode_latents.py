@@ -29,6 +29,7 @@ from gamengen.durable import read_json
 from gamengen.encoding import StartStateConfig, array_bytes, encode_dataset, finalise
 from gamengen.episodes import dataset_fingerprint, list_episodes
 from gamengen.hub import resolve_dataset
+from gamengen.ranks import check_ranks
 from gamengen.run_folder import RunFolder, print_plan
 from gamengen.shards import INDEX_FILE
 
@@ -77,6 +78,8 @@ PRESETS = {
 
 def main(config: Config) -> dict[str, Any]:
     state = PartialState(cpu=not torch.cuda.is_available())
+    if config.num_shards is None:
+        check_ranks(state.num_processes, device=state.device.type)
     shard_id = state.process_index if config.shard_id is None else config.shard_id
     num_shards = state.num_processes if config.num_shards is None else config.num_shards
     asked = config

@@ -246,6 +246,8 @@ def matrix(program: Program, ranks: int, count: int | None = None) -> dict[str, 
             for mode in MODES:
                 if mode == "torn" and names[at].split()[0] not in ("write", "save_file"):
                     continue
+                if mode == "after" and at + 1 in chosen:
+                    continue  # it is before the next one
                 points += 1
                 wrong = _kill_once(program, Path(folder) / f"{at}-{mode}", ranks, at, mode, expected)
                 if wrong:

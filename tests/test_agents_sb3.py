@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import json
+import logging
 import os
 import pickle
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from agents.agent_env import AgentEnv
 from agents.policies import ConstantPolicy, DecisionContext
 from agents.recorder import Player, Recorder, RecorderSettings
 from agents.sb3 import AgentConfig, build_model, newest_checkpoint, save_agent, train_agent
-from agents.sb3_policy import CARD, load_policy
+from agents.sb3_policy import CARD, check_zip, load_policy
 from agents.stream import GameStream, StreamSettings
 from gamengen.contract import GameContract
 from gamengen.emulator import make_game_contract
@@ -87,6 +89,44 @@ def contexts(count: int, seed: int = 0) -> list[DecisionContext]:
     return [DecisionContext(i, np.random.default_rng(i), frame, None, observations[i]) for i in range(count)]
 
 
+def test_a_damaged_checkpoint_is_passed_over_and_said_so(
+    trained: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(trained[0], tmp_path / "runs")
+    newest = tmp_path / "runs" / "checkpoints" / "ppo-96.zip"
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 1
+    newest.write_bytes(data)
+    with caplog.at_level(logging.WARNING):
+        assert newest_checkpoint(tmp_path / "runs", "ppo") == (64, newest.with_name("ppo-64.zip"))
+    assert "ppo-96.zip is damaged" in caplog.text and "falling back to the checkpoint before it" in caplog.text
+    newest.with_name("ppo-64.zip").write_bytes(b"torn")
+    with pytest.raises(ValueError, match="every checkpoint in .* is damaged"):
+        newest_checkpoint(tmp_path / "runs", "ppo")
+
+
+def test_two_hundred_flipped_bits_of_a_policy_are_refused_or_change_nothing(
+    trained: tuple[Path, Path], counter: GameContract, tmp_path: Path
+) -> None:
+    """A zip also holds dates and empty fields that nothing reads."""
+    good = (trained[0] / "ppo.zip").read_bytes()
+    path, rng, refused = tmp_path / "ppo.zip", np.random.default_rng(0), 0
+    expected = load_policy(trained[0] / "ppo.zip", counter, batch_size=1)[0]._policy.state_dict()
+    for _ in range(200):
+        data = bytearray(good)
+        data[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(data)
+        try:
+            check_zip(path)
+        except ValueError as error:
+            assert "ppo.zip is damaged" in str(error)
+            refused += 1
+        else:
+            loaded = load_policy(path, counter, batch_size=1)[0]._policy.state_dict()
+            assert all(torch.equal(value, loaded[name]) for name, value in expected.items())
+    assert refused > 190
+
+
 @pytest.mark.parametrize("agent", ["ppo", "dqn"])
 def test_loaded_policy_is_the_saved_one(trained: tuple[Path, Path], counter: GameContract, agent: str) -> None:
     path = trained[0] / f"{agent}.zip"
@@ -106,6 +146,14 @@ def test_loaded_policy_is_the_saved_one(trained: tuple[Path, Path], counter: Gam
                 ])] += 1 / 300  # fmt: skip
             assert np.abs(drawn - expected.numpy()).max() < 0.12
     assert "sha256" in source and policy.name.startswith(f"{agent}-")
+
+
+def test_a_game_is_played_the_same_in_whichever_process(trained: tuple[Path, Path], counter: GameContract) -> None:
+    """Game 6 of one process of eight is game 6 of the second of two processes of four."""
+    policies = [load_policy(trained[0] / "dqn.zip", counter, batch_size=4)[0] for _ in range(2)]
+    eight = contexts(8)
+    together = policies[0].act(eight)
+    assert policies[1].act(eight[4:]) + policies[1].act(eight[:4]) == together[4:] + together[:4]
 
 
 def test_a_game_is_played_the_same_whoever_plays_beside_it(trained: tuple[Path, Path], counter: GameContract) -> None:

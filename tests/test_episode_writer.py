@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from gamengen.contract import ContractMismatch, GameContract
 from gamengen.emulator import make_game_contract
 from gamengen.episode_writer import EpisodeWriter
 from gamengen.episodes import list_episodes, read_episodes
+from tests.codec_data import block_dataset, block_episode, block_game
 from tests.counter_env import COUNTER_ENV, Count, draw_count, read_count
 
 
@@ -118,3 +121,48 @@ def test_concurrent_writers_share_a_new_folder(tmp_path: Path, game: GameContrac
     assert len({episode.episode_id for episode in episodes}) == len(episodes) == 20
     for episode in episodes:
         assert [read_count(frame).episode for frame in episode.frames] == [episode.index_in_stream] * 7
+
+
+def test_a_disk_that_was_full_for_a_moment_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second file of a flush fails; what waits is written by the next one, and stands in the index once."""
+    episodes = [block_episode(number, 4, split) for number, split in enumerate(("train", "validation"))]
+    writers = [EpisodeWriter(tmp_path / name, block_game(), "main") for name in ("whole", "full")]
+    for writer in writers:
+        for episode in episodes:
+            writer.write(episode)
+    writers[0].flush()
+    with monkeypatch.context() as patch:
+        patch.setattr(writers[1], "_write_file", failing_at_second(writers[1]._write_file))
+        with pytest.raises(OSError, match="full"):
+            writers[1].flush()
+        assert not list_episodes(tmp_path / "full")
+    writers[1].flush()
+    for name in ("streams/main.json", "README.md"):
+        assert (tmp_path / "full" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def failing_at_second(write: Callable[..., Any]) -> Callable[..., Any]:
+    calls = iter(range(9))
+
+    def writing(*arguments: Any) -> Any:
+        if next(calls) == 1:
+            raise OSError("full")
+        return write(*arguments)
+
+    return writing
+
+
+def test_files_that_no_index_knows_are_cleared_away(tmp_path: Path) -> None:
+    """As a kill leaves them; `datasets.load_dataset` reads whatever matches the card's patterns. Others' files stay."""
+    block_dataset(tmp_path)
+    before = {path.name for path in (tmp_path / "data").iterdir()}
+    left = ["train-main-000099.parquet", "test-main-000000.parquet.tmp"]
+    others = ["train-main-other-000000.parquet", "notes.txt"]
+    for name in (*left, *others):
+        (tmp_path / "data" / name).write_bytes(b"torn")
+    (tmp_path / "streams" / "main.json.tmp").write_bytes(b"torn")
+    (tmp_path / "README.md").unlink()
+    EpisodeWriter(tmp_path, block_game(), "main")
+    assert {path.name for path in (tmp_path / "data").iterdir()} == before | set(others)
+    assert [path.name for path in (tmp_path / "streams").iterdir()] == ["main.json"]
+    assert "train-*.parquet" in (tmp_path / "README.md").read_text()

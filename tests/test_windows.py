@@ -66,6 +66,13 @@ def test_a_start_state_that_does_not_fit_the_game_is_refused() -> None:
         start_window(StartState(frames, np.zeros(2, np.int64)), tiny_game(2), L)
 
 
+def test_a_batch_says_where_it_repeats_the_first_frame() -> None:
+    batch = Windows(counted_rows([6]), tiny_game(), 3, extra=1).at(torch.arange(5))
+    assert torch.equal(batch.border, torch.arange(-3, 1) + torch.arange(5).unsqueeze(1) < 0)
+    assert set(batch.tensors()) == {"context", "actions", "targets", "border"}
+    assert torch.equal(batch.tensors()["border"], batch.border)
+
+
 def test_windows_never_cross_episodes() -> None:
     lengths = [1, L - 1, L, L + 1, 9]
     rows = counted_rows(lengths, ["a", "a", "a", "b", "b"])
