@@ -55,6 +55,19 @@ class TrainedPolicy:
             seen = extractor(torch.as_tensor(observations).float() / 255)
         return np.asarray(seen.double().numpy())
 
+    def judge(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What it would do and what it thinks: uint8 (N, 4, 84, 84) -> action probabilities (N, A), values (N,).
+
+        A DQN's probability is one for its best action, and that action's Q is its value.
+        """
+        given = torch.as_tensor(observations)
+        with torch.no_grad():
+            if self._is_dqn:
+                q = self._policy.q_net(given).double()
+                return np.eye(q.shape[1])[q.argmax(dim=1).numpy()], q.amax(dim=1).numpy()
+            probabilities = self._policy.get_distribution(given).distribution.probs.double().numpy()
+            return probabilities, self._policy.predict_values(given).double().flatten().numpy()
+
     @property
     def _is_dqn(self) -> bool:
         return hasattr(self._policy, "q_net")

@@ -1,12 +1,13 @@
-"""A trained agent as the evaluation asks for it: what its network sees in recorded frames, real or dreamt."""
+"""A trained agent as the evaluation asks for it: what its network sees in frames, real or dreamt, and how it plays."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from agents.observation import STACK_LENGTH, grey_observation
+from agents.observation import STACK_LENGTH, FrameStack, grey_observation
 from agents.sb3_policy import TrainedPolicy, load_policy
 from gamengen.contract import GameContract
 
@@ -18,6 +19,7 @@ class Watcher:
         self.policy, self.game = policy, game
         self.stride = max(1, round((policy.observation_skip or game.frame_skip) / game.frame_skip))
         """Recorded frames between the observations of a stack, as in play."""
+        self._stacks: list[FrameStack] = []
 
     def observations(self, frames: np.ndarray) -> np.ndarray:
         """Every whole stack in a clip.
@@ -40,6 +42,23 @@ class Watcher:
         stacks = self.observations(frames)
         chosen = np.linspace(0, len(stacks) - 1, STACK_LENGTH).round().astype(int)
         return self.policy.features(stacks[chosen])
+
+    def begin(self, histories: Sequence[np.ndarray]) -> None:
+        """New games: the successive frames uint8 (K, H, W, 3) that led to each, the newest last."""
+        self._stacks = [FrameStack(self.stride) for _ in histories]
+        for stack, frames in zip(self._stacks, histories, strict=True):
+            stack.reset(frames[0])
+            for frame in frames[1:]:
+                stack.push(frame)
+
+    def judge(self) -> tuple[np.ndarray, np.ndarray]:
+        """Action probabilities (n, A) and value estimates (n,) of the games as they stand."""
+        return self.policy.judge(np.stack([stack.observation() for stack in self._stacks]))
+
+    def see(self, frames: np.ndarray) -> None:
+        """The next recorded frame of each game, uint8 (n, H, W, 3)."""
+        for stack, frame in zip(self._stacks, frames, strict=True):
+            stack.push(frame)
 
 
 def load_watcher(path: str | Path, game: GameContract) -> Watcher:

@@ -59,3 +59,21 @@ def test_features_are_what_the_network_acts_on(watcher: Watcher) -> None:
     clip = rng.integers(0, 256, (16, 40, 30, 3), dtype=np.uint8)
     assert watcher.clip_features(clip).shape == (4, 512)
     assert np.array_equal(watcher.clip_features(clip), watcher.clip_features(clip))
+
+
+def test_it_plays_from_frames_as_it_was_trained(watcher: Watcher) -> None:
+    frames = np.random.default_rng(2).integers(0, 256, (12, 2, 40, 30, 3), dtype=np.uint8)
+    watcher.begin([frames[:4, 0], frames[3:4, 1]])  # the second game has one frame of history
+    for shown in frames[4:]:
+        watcher.see(shown)
+    probabilities, values = watcher.judge()
+    assert probabilities.shape == (2, 4) and probabilities.sum(1) == pytest.approx(1) and values.shape == (2,)
+    stacks = [watcher.observations(frames[:, 0])[-1], watcher.observations(frames[3:, 1])[-1]]
+    expected = watcher.policy.judge(np.stack(stacks))
+    assert np.array_equal(probabilities, expected[0]) and np.array_equal(values, expected[1])
+    policy = watcher.policy._policy
+    with torch.no_grad():
+        best = policy.predict(np.stack(stacks), deterministic=True)[0]
+        if not hasattr(policy, "q_net"):
+            assert values == pytest.approx(policy.predict_values(torch.as_tensor(np.stack(stacks))).numpy()[:, 0])
+    assert probabilities.argmax(1).tolist() == best.tolist()

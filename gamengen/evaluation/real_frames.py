@@ -1,0 +1,157 @@
+"""What real frames of a game look like, so that a dream that leaves them is noticed: four distances, their limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from gamengen.metrics import moving_pixels
+
+SMALL_SIDE = 80
+BLOCK = 8
+COLOUR_BITS = 3
+MARGIN = 1.5
+"""A limit is so many times the largest distance of any real piece,"""
+FLOORS = (0.1, 0.01, 4.0)
+"""and at least this: a tenth of the sharpness, a hundredth of the pixels, four grey levels. Nobody sees less, and games
+of a few flat colours have real distances near zero."""
+STILL_SECONDS = 2.0
+"""The same for standing still."""
+
+Frames = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float64]
+
+DISTANCES = ("sharpness", "colours", "picture", "stillness")
+
+
+def sharpness(frame: Frames) -> float:
+    """Mean absolute difference of neighbouring pixels, over both directions and all colours, of uint8 (H, W, 3)."""
+    values = frame.astype(np.int16)
+    return float(np.abs(np.diff(values, axis=0)).mean() + np.abs(np.diff(values, axis=1)).mean())
+
+
+def colour_histogram(frame: Frames) -> Floats:
+    """Shares of 8 x 8 x 8 colours: uint8 (H, W, 3) -> (512,)."""
+    steps = (frame >> (8 - COLOUR_BITS)).astype(np.int64)
+    index = (steps[..., 0] << 2 * COLOUR_BITS) | (steps[..., 1] << COLOUR_BITS) | steps[..., 2]
+    return np.bincount(index.ravel(), minlength=1 << 3 * COLOUR_BITS) / index.size
+
+
+def still_runs(changed: Iterable[bool]) -> Floats:
+    """For each frame, for how many frames the picture has stood still."""
+    runs, run = [], 0
+    for moves in changed:
+        run = 0 if moves else run + 1
+        runs.append(float(run))
+    return np.array(runs)
+
+
+class Look:
+    """What is kept of successive frames: every `stride`-th one, and whether each differs from the one before.
+
+    Args:
+        first: uint8 (H, W, 3), before the first one that is added.
+    """
+
+    def __init__(self, first: Frames, stride: int) -> None:
+        self.stride = stride
+        self._before, self._kept, self._changed = first, list[Frames](), list[bool]()
+
+    def add(self, frame: Frames) -> None:
+        """The next frame, uint8 (H, W, 3)."""
+        self._changed.append(bool(moving_pixels(self._before, frame).any()))
+        self._before = frame
+        if len(self._changed) % self.stride == 0:
+            self._kept.append(frame)
+
+    @property
+    def frames(self) -> Frames:
+        """uint8 (N, H, W, 3): every `stride`-th frame."""
+        return np.stack(self._kept)
+
+    @property
+    def changed(self) -> npt.NDArray[np.bool_]:
+        """(T,) of every frame."""
+        return np.array(self._changed)
+
+
+class RealFrames:
+    """Distances of frames from real ones, and how large they are among real ones.
+
+    Args:
+        bank: uint8 (N, H, W, 3) real frames, spread over many episodes.
+        pieces: successive real frames that are not in the bank, from which the limits come.
+        window: kept frames over which the median of a distance is taken: a single odd frame is no drift.
+        fps: of the recorded stream.
+    """
+
+    def __init__(self, bank: Frames, pieces: Sequence[Look], window: int, fps: float) -> None:
+        self._window = window
+        self._sharpness = float(np.median([sharpness(frame) for frame in bank]))
+        self._histograms = np.stack([colour_histogram(frame) for frame in bank])
+        blocks = np.stack([_blocks(frame) for frame in bank], axis=1)  # (places, N, d)
+        self._blocks, self._sizes = blocks, (blocks**2).sum(-1)
+        largest = np.zeros(len(DISTANCES))
+        for piece in pieces:
+            largest = np.maximum(largest, self._medians(self.distances(piece)).max(1))
+        self.limits: Floats = np.maximum(MARGIN * largest, [*FLOORS, STILL_SECONDS * fps])
+        """By `DISTANCES`."""
+
+    def relative_sharpness(self, frames: Frames) -> Floats:
+        """(N, H, W, 3) -> (N,): 1 is the median real frame's."""
+        return np.array([sharpness(frame) for frame in frames]) / max(self._sharpness, 1e-9)
+
+    def distances(self, look: Look) -> Floats:
+        """(4, N) in the order of `DISTANCES`.
+
+        `sharpness`: the logarithm of its ratio to the median real one; `colours`: the share of pixels that would
+        have to change colour to give the histogram of the nearest real frame; `picture`: each block of the frame
+        against the nearest real one at its place, root of the mean square, in grey levels; `stillness`: frames without
+        a change.
+        """
+        sharp = np.abs(np.log(np.maximum(self.relative_sharpness(look.frames), 1e-6)))
+        colours = [np.abs(self._histograms - colour_histogram(frame)).sum(1).min() / 2 for frame in look.frames]
+        runs = still_runs(look.changed)[look.stride - 1 :: look.stride]
+        return np.stack([sharp, np.array(colours), [self._novelty(frame) for frame in look.frames], runs])
+
+    def first_outside(self, distances: Floats) -> tuple[int | None, int | None]:
+        """When and by what frames left the real ones.
+
+        Args:
+            distances: (4, N) as `distances` gives them.
+        Returns:
+            The number of the first kept frame of the first window whose median is over a limit, and which distance
+            it is; None, None where there is no such window.
+        """
+        outside = self._medians(distances) > self.limits[:, None]
+        if not outside.any():
+            return None, None
+        when = int(outside.any(0).argmax())
+        return when, int(outside[:, when].argmax())
+
+    def _medians(self, distances: Floats) -> Floats:
+        """(4, N) -> (4, N - window + 1); of fewer frames than a window the median of all."""
+        window = min(self._window, distances.shape[1])
+        medians: Floats = np.median(np.lib.stride_tricks.sliding_window_view(distances, window, axis=1), axis=-1)
+        return medians
+
+    def _novelty(self, frame: Frames) -> float:
+        blocks = _blocks(frame)
+        products = (self._blocks @ blocks[:, :, None])[:, :, 0]  # (places, N)
+        squares = self._sizes - 2 * products + (blocks**2).sum(-1, keepdims=True)
+        return float(np.sqrt(max(0.0, float(squares.min(1).mean())) / blocks.shape[1]))
+
+
+def _blocks(frame: Frames) -> npt.NDArray[np.float32]:
+    """uint8 (H, W, 3) -> float32 (places, d): the frame made smaller by a whole factor, in squares."""
+    factor = max(1, min(frame.shape[:2]) // SMALL_SIDE)
+    height, width = frame.shape[0] // factor, frame.shape[1] // factor
+    small = frame[: height * factor, : width * factor].astype(np.float32)
+    small = small.reshape(height, factor, width, factor, 3).mean((1, 3))
+    small = np.pad(small, [(0, -height % BLOCK), (0, -width % BLOCK), (0, 0)])
+    rows, columns = small.shape[0] // BLOCK, small.shape[1] // BLOCK
+    split = small.reshape(rows, BLOCK, columns, BLOCK, 3).transpose(0, 2, 1, 3, 4)
+    blocks: npt.NDArray[np.float32] = split.reshape(rows * columns, -1)
+    return blocks
