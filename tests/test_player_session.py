@@ -10,14 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from gamengen.codec import IdentityCodec
 from gamengen.emulator import make_game_contract
 from gamengen.emulator_world import EmulatorWorld
+from gamengen.encoding import StartStateConfig, encode_dataset, finalise
 from gamengen.episodes import list_episodes
 from gamengen.player.protocol import Command, FrameMessage, Input
 from gamengen.player.session import Session
 from gamengen.player.source import Source, dataset_source, dream_source, game_source
 from gamengen.player.world_pool import WorldPool
+from gamengen.shards import load_table
+from gamengen.windows import Windows
 from gamengen.world import StartState
 from tests.counter_env import COUNTER_ENV, Count, read_count
 from tests.player_server import counter_source
@@ -213,3 +218,26 @@ def test_pace_needs_no_world() -> None:
     assert len(session.steps) <= 4, "steps do not pile up"
     with pytest.raises(ValueError, match="0.1 to 8"):
         session.set_pace(Command("speed", {"value": 0}))
+
+
+def test_games_played_in_the_browser_train_like_any_other_recording(tmp_path: Path) -> None:
+    """Through encoding, shards and windows: every target still follows from the last action of its window."""
+    game = make_game_contract(COUNTER_ENV, frame_skip=1)
+    played, rng = Played(game_source(game, record_dir=tmp_path / "data"), seed=4), np.random.default_rng(0)
+    for _ in range(80):
+        played.step(int(rng.integers(4)))
+    played.session.close()
+    codec = IdentityCodec(game)
+    encode_dataset(tmp_path / "data", codec, tmp_path / "latents", progress=False)
+    finalise(
+        tmp_path / "data", codec, tmp_path / "latents",
+        starts=StartStateConfig(num_start_states=2, start_state_frames=3, start_state_horizon=5),
+    )  # fmt: skip
+    windows = Windows(load_table(tmp_path / "latents", "train"), game, 3)
+    assert len(windows) > 30
+    for position in range(len(windows)):
+        window = windows.at(torch.tensor([position]))
+        newest, target = (
+            read_count(array.permute(1, 2, 0).numpy()) for array in (window.context[0, -1], window.targets[0])
+        )
+        assert target == Count(newest.episode, newest.t + 1, int(window.actions[0, -1]))
