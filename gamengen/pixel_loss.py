@@ -20,6 +20,8 @@ class PixelLossConfig:
 
     foreground_weight: float = 10.0
     """Added to the weight 1 of a pixel: this times its rarity, where it is foreground (see `moving_crops`)."""
+    absolute_weight: float = 1.0
+    """Of the absolute error; 0 leaves the squared one, as published."""
     squared_weight: float = 3.0
     """Of the squared error beside the absolute one. The absolute error alone leaves a small ball out for long: until
     its place is known exactly, the background is the best guess."""
@@ -35,7 +37,7 @@ def pixel_loss(config: PixelLossConfig, pixels: Tensor, target: Tensor, weights:
         weights: float (B, H, W), rarity of foreground pixels, 0 elsewhere.
     """
     error = (pixels.float() - target).abs()
-    each = error + config.squared_weight * error.square()
+    each = config.absolute_weight * error + config.squared_weight * error.square()
     loss = (each * (1 + config.foreground_weight * weights.unsqueeze(1))).flatten(1).mean(1)
     if config.worst_pixel_weight > 0:
         loss = loss + config.worst_pixel_weight * error.flatten(1).amax(1)

@@ -41,7 +41,8 @@ class Config:
     """Fine-tune the decoder of an autoencoder on a game's frames."""
 
     preset: str = "small"
-    """tiny: seconds, for tests. demo: a minute on 2 CPU cores. small: half an hour on 2 cores. atari: one GPU."""
+    """tiny: seconds, for tests. demo: a minute on 2 CPU cores. small: half an hour on 2 cores. atari: one GPU.
+    paper: GameNGen's own."""
     dataset: str = tyro.MISSING
     """Folder of scripts/record_episodes.py, or a Hub id."""
     dataset_revision: str | None = None
@@ -88,6 +89,17 @@ PRESETS = {
         training=TrainingConfig(
             max_train_steps=20_000, train_batch_size=64, learning_rate=3e-4, lr_scheduler="linear",
             adam_weight_decay=1e-4, dataloader_num_workers=8, checkpointing_steps=5000, ema_max_decay=0.9995,
+        ),
+    ),
+    # GameNGen (arXiv 2408.14837), section 4.2: squared error alone, 2048 whole frames a step, the denoiser's optimizer.
+    # How many steps it does not say. The flags are those of one device; share the accumulation between several.
+    "paper": Config(
+        preset="paper", crops=CropConfig(crop_size=0, max_train_frames=100_000),
+        loss=DecoderLossConfig(absolute_weight=0.0, squared_weight=1.0, foreground_weight=0.0, latent_noise=0.0),
+        training=TrainingConfig(
+            max_train_steps=10_000, train_batch_size=16, gradient_accumulation_steps=128, gradient_checkpointing=True,
+            optimizer="adafactor", learning_rate=2e-5, lr_scheduler="constant", max_grad_norm=1.0,
+            mixed_precision="bf16", use_ema=False, dataloader_num_workers=8, checkpointing_steps=500,
         ),
     ),
 }  # fmt: skip

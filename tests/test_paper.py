@@ -14,11 +14,13 @@ from gamengen.config import parse
 from gamengen.encoding import StartStateConfig, encode_dataset, finalise
 from gamengen.episode_writer import EpisodeWriter
 from gamengen.loading import load_pipeline
+from gamengen.pixel_loss import pixel_loss
 from tests.codec_data import block_frames, block_game
 from tests.test_scripts import SCRIPTS, load
 from tests.test_stable_diffusion import SIZES, V1
 
-TRAIN_UNET = next(load(path) for path in SCRIPTS if path.stem == "train_unet")
+SCRIPT = {path.stem: path for path in SCRIPTS}
+TRAIN_UNET, FINETUNE_DECODER = load(SCRIPT["train_unet"]), load(SCRIPT["finetune_decoder"])
 
 
 def make_latents(folder: Path) -> Path:
@@ -64,6 +66,11 @@ def test_the_settings_are_the_paper_s() -> None:
     assert (training.optimizer, training.learning_rate, training.lr_scheduler) == ("adafactor", 2e-5, "constant")
     assert (training.max_grad_norm, training.max_train_steps) == (1.0, 700_000)
     assert (loss.max_noise_level, loss.context_dropout, loss.moving_weight, loss.self_rollout_steps) == (0.7, 0.1, 0, 0)
+    decoder = FINETUNE_DECODER.PRESETS["paper"]
+    assert decoder.training.train_batch_size * decoder.training.gradient_accumulation_steps == 2048
+    pixels, target = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
+    plain = (pixels - target).square().flatten(1).mean(1)
+    assert torch.equal(pixel_loss(decoder.loss, pixels, target, torch.rand(2, 4, 4)), plain)
     assert paper.prediction_type == "v_prediction" and not paper.scene_prior and not paper.action_planes
 
 
