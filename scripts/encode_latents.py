@@ -73,7 +73,12 @@ PRESETS = {
     "demo": Config(preset="demo", shard_rows=2048),  # small shards: two processes share 16 k frames evenly
     "small": Config(preset="small"),
     "atari": Config(preset="atari", starts=StartStateConfig(num_start_states=64, start_state_frames=64)),
-}
+    # GameNGen's codec: Stable Diffusion's autoencoder, its decoder fine-tuned later.
+    "paper": Config(
+        preset="paper", vae="stabilityai/sd-vae-ft-mse",
+        starts=StartStateConfig(num_start_states=64, start_state_frames=64),
+    ),
+}  # fmt: skip
 
 
 def main(config: Config) -> dict[str, Any]:
