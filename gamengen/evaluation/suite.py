@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gamengen.evaluation.action_reading import ActionReading
+from gamengen.evaluation.agent_play import AgentPlay
 from gamengen.evaluation.counterfactual import Counterfactual
 from gamengen.evaluation.delta_psnr import DeltaPsnr
+from gamengen.evaluation.drift import Drift
 from gamengen.evaluation.frechet import ClipFeatures
 from gamengen.evaluation.metric import Metric
 from gamengen.evaluation.next_frame import NextFrame, PairDistance
@@ -32,6 +34,8 @@ class Scale:
     """Frames of a rollout; no more than the longest held-out episode has."""
     rollout_steps: tuple[int, ...] = (1, 4)
     """Denoising steps a frame of the rollouts, of control and of drift."""
+    drift_frames: int = 1000
+    """Frames of a long dream, in whole hundreds; under the first of `rollout_steps` alone."""
     metrics: tuple[str, ...] = ()
     """Only these, by their names in report.json; none: all."""
 
@@ -62,6 +66,8 @@ def suite(world: World, scale: Scale, networks: Networks) -> Sequence[Metric]:
         Counterfactual(settings=rollout_settings),
         DeltaPsnr(settings=rollout_settings),
         Stability(settings=rollout_settings),
+        AgentPlay(settings=rollout_settings),
+        Drift(settings=rollout_settings[:1], horizon=scale.drift_frames),
         Speed(settings=settings),
     ]  # fmt: skip
     names = [metric.name for metric in metrics]
