@@ -85,6 +85,15 @@ def test_a_wrong_place_a_ghost_and_a_dim_ball_are_told_apart() -> None:
     assert faint["visible/ball"] == pytest.approx(0.5, abs=0.03) and faint["recall/ball"] == pytest.approx(1)
 
 
+def test_a_remainder_of_a_paddle_is_not_the_paddle() -> None:
+    own = PONG.objects["own_paddle"]
+    stump = REAL[1:].copy()
+    stump[:, 104:120, 140:144] = own.background  # four of its sixteen rows are left
+    found = figures(stump)
+    assert found["recall/own_paddle"] == pytest.approx(0) and found["visible/own_paddle"] == pytest.approx(0.25)
+    assert found["doubled/own_paddle"] == pytest.approx(0) and found["first_lost"] == LOST_FRAMES - 1
+
+
 def test_own_paddle_counts_along_its_axis_and_standing_still_is_the_baseline() -> None:
     real = np.stack([picture((60, 50), 60 + 4 * t) for t in range(LENGTH + 1)])
     found = figures(np.stack([picture((60, 50), 60)] * LENGTH), real)

@@ -11,6 +11,12 @@ A metric is a frozen dataclass in a module of its own (its fields are its settin
     sections(figures)          what the report shows of it, from the figures alone
     clip(study, sample, path)  what one start looked like, beside the real game (None: nothing to look at)
 
+From Python, on any world and any episodes:
+
+    study = Study(world=world, held_out=Recordings.open("data/breakout", "test"))
+    measured = evaluate(study, suite(world, Scale(num_starts=64), Networks()), "runs/breakout/eval")
+    measured["next_frame"].figures["4 steps/psnr"]  # Figure(value=..., low=..., high=..., samples=64, episodes=5, ...)
+
 The driver (`run.evaluate`) owns everything else: it stores each part before it begins the next, so that a killed
 evaluation continues; divides the time; computes every figure with its sample count and its 95 % interval, bootstrapped
 over episodes (`figures`), and shows the best, the median and the worst sample of each metric.

@@ -68,7 +68,7 @@ def _table(names: Sequence[str], figures: Sequence[dict[str, Figures]]) -> Table
             if path.split("/")[0] in BASELINES or path.split("/")[1].endswith("_curve"):
                 continue
             found = [_single(one.get(metric, {}).get(path)) for one in figures]
-            if sum(figure is not None for figure in found) >= 2:
+            if sum(figure is not None and figure.value is not None for figure in found) >= 2:
                 rows.append((f"{metric}: {path}", found))
     return Table(["figure", *names], rows, digits=3)
 

@@ -62,5 +62,7 @@ def _of_samples(values: Values) -> Values:
 FRECHET_MEASURES: Mapping[str, Measure] = {
     "fvd16": Measure(title="FVD, 16 frames", better="lower", digits=1, of_samples=_of_samples),
     "fvd32": Measure(title="FVD, 32 frames", better="lower", digits=1, of_samples=_of_samples),
-    "agent_distance": Measure(title="Frechet distance, agent's features", better="lower", of_samples=_of_samples),
+    "agent_distance": Measure(
+        title="Frechet distance, agent's features", better="lower", digits=4, of_samples=_of_samples
+    ),
 }

@@ -94,7 +94,7 @@ def _compare(
         seen_of = np.stack([both, there.astype(float)])
         values[f"recall/{name}"], values[f"recall_curve/{name}"] = by_window(seen_of, marks), seen_of
         values[f"precision/{name}"] = by_window(np.stack([both, shown.copies.astype(float)]), marks)
-        values[f"doubled/{name}"] = by_window(np.stack([(shown.copies > 1).astype(float), seen.astype(float)]), marks)
+        values[f"doubled/{name}"] = by_window(np.stack([shown.copies > 1, shown.present]).astype(float), marks)
         visible = np.stack([np.where(there, shown.share, 0.0), np.where(there, truth.share[1:], 0.0)])
         values[f"visible/{name}"] = by_window(visible, marks)
         values |= _errors(_axes(truth, name, env_id)[:, 1:], _axes(shown, name, env_id), name, marks)
