@@ -62,7 +62,7 @@ class PaddleGame:
 
 
 def play(seed: int, num_frames: int) -> tuple[np.ndarray, list[tuple[float, str, str]]]:
-    """Frames uint8 (num_frames, HEIGHT, WIDTH, 3), and the key log: (seconds after the first frame, key, down or up)."""
+    """Frames uint8 (num_frames, HEIGHT, WIDTH, 3), and the key log: (seconds, key, down or up)."""
     game, random = PaddleGame(seed), np.random.default_rng([seed, 1])
     frames, events, direction, hold = [], [], 0, 0
     for t in range(num_frames):

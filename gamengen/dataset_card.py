@@ -68,7 +68,7 @@ _DATASET_INTRODUCTION = """One row a frame, lossless (PNG, a palette of up to 25
 seeing `image` and leads to the next row's image; in the last row of an episode `action` and `reward` are null, and
 `terminated` or `truncated` says how it ended. Splits are by whole episode. `seed`, `noop_starts` and the actions since
 the episode's first frame put the emulator back into any recorded state, where one stands behind it: imported episodes
-have the seed -1, and `writers/` says what they were made from. `streams/` holds the size and sha256 of every file."""
+have the seed -1, and `imports/` says what they were made from. `streams/` holds the size and sha256 of every file."""
 
 _DATASET_LIMITS = """It shows how its players played, no more: what they never did is not in it. Sound and the console's
 inner state (but for its memory, where `ram` is given) were not recorded."""

@@ -72,8 +72,8 @@ def test_every_command_of_the_guide_works(tmp_path: Path) -> None:
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{shlex.join(arguments)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         outputs[number] = done.stdout
-    assert "the log fits" in outputs[1] and "<- best" in outputs[1]
-    assert "fits, shift +0" in outputs[2] and "DOWN" in outputs[2]
+    assert "action_offset fits" in outputs[1] and "<- best" in outputs[1]
+    assert "action_offset fits (shift +0" in outputs[2] and "DOWN" in outputs[2]
     assert {info.split for info in list_episodes(tmp_path / "runs/paddle/data")} == {"train", "validation", "test"}
     assert (tmp_path / "runs/paddle/dream.gif").stat().st_size > 1000
     assert "psnr" in json.dumps(json.loads((tmp_path / "runs/paddle/eval/report.json").read_text()))

@@ -25,7 +25,7 @@ from gamengen.importing.spec import ImportSpec
 from gamengen.importing.steps import Piece, cut_episodes
 from gamengen.splits import split_of
 
-WRITER_FOLDER = "writers"
+REPORT_FOLDER = "imports"
 _STAGE_FOLDER = ".importing"
 _CLIP_FILE = ".clip.json"
 _CHECKED_SHIFT = 3
@@ -53,7 +53,7 @@ class ImportSettings:
 
 @dataclass(frozen=True)
 class ClipReport:
-    """What became of a clip. Written as writers/<name>-<clip>.json."""
+    """What became of a clip. Written as imports/<name>-<clip>.json."""
 
     clip: str
     where: str
@@ -126,7 +126,7 @@ class Importer:
                 was changed since it was imported. Another import into this folder under this name runs.
         """
         open_dataset(self.folder, self.game)
-        (self.folder / WRITER_FOLDER).mkdir(exist_ok=True)
+        (self.folder / REPORT_FOLDER).mkdir(exist_ok=True)
         with self._locked():
             self._clear_stages({self._stream(clip) for clip in clips})
             reports: list[ClipReport] = []
@@ -177,7 +177,7 @@ class Importer:
         for path in sorted((stage / DATA_FOLDER).iterdir()):
             os.replace(path, self.folder / DATA_FOLDER / path.name)
         fsync_folder(self.folder / DATA_FOLDER)
-        write_json(self.folder / WRITER_FOLDER / stream, dataclasses.asdict(report))
+        write_json(self.folder / REPORT_FOLDER / stream, dataclasses.asdict(report))
         os.replace(stage / STREAM_FOLDER / stream, self.folder / STREAM_FOLDER / stream)
         fsync_folder(self.folder / STREAM_FOLDER)
         shutil.rmtree(stage)
@@ -185,7 +185,7 @@ class Importer:
     def _done_before(self, clip: Clip) -> ClipReport | None:
         if read_stream(self.folder, self._stream(clip)) is None:
             return None
-        path = self.folder / WRITER_FOLDER / f"{self._stream(clip)}.json"
+        path = self.folder / REPORT_FOLDER / f"{self._stream(clip)}.json"
         report = ClipReport(**read_json(path))
         if report.fingerprint != clip.fingerprint():
             raise ValueError(

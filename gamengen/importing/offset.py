@@ -15,7 +15,7 @@ SIDE = 48
 """Pixels of the longer side of the grey frames that motion is measured on."""
 MAX_STEPS = 4000
 MIN_CHANGES = 20
-_GRIDS = (1, 2, 4)
+_GRID = 4
 _FOLDS = 20
 _RIDGE = 1e-2
 _CLEAR = 3.0
@@ -60,6 +60,20 @@ class OffsetEstimate:
             lines.append(f"{score.shift:+5d}   {score.explained:8.4f} +- {score.error:.4f}  {bar}{mark}")
         return "\n".join([*lines, self.reason])
 
+    def advice(self, action_offset: float) -> str:
+        """What to do about it, where `action_offset` was in force. An effect may be late, it cannot be early."""
+        if not self.best:
+            return "action_offset fits" if self.best == 0 else "action_offset cannot be told from these frames"
+        write = f"`action_offset: {action_offset + self.best:g}`"
+        frames = f"{abs(self.best)} frame{'s' if abs(self.best) > 1 else ''}"
+        if self.best > 0:
+            return f"the frames answer before the log says so: it is {frames} late. Write {write}"
+        return (
+            f"the frames answer {frames} after the log: either the game itself does so (Atari's Pong "
+            "takes one "
+            f"at 30 a second), then leave it; or the log is early. If the game answers at once, write {write}"
+        )
+
 
 def grey(frame: npt.NDArray[np.uint8]) -> Grey:
     """uint8 (H, W, 3) -> float32 (h, w) in [0, 1], at most SIDE pixels a side: what motion is measured on."""
@@ -76,13 +90,11 @@ def motion_of(before: Grey, after: Grey) -> Array:
     """
     change = after - before
     down, right = np.gradient((before + after) / 2)
-    parts = []
-    for grid in _GRIDS:
-        for plane in (change, change * down, change * right):
-            rows = np.array_split(np.arange(plane.shape[0]), grid)
-            columns = np.array_split(np.arange(plane.shape[1]), grid)
-            parts += [float(plane[np.ix_(row, column)].sum()) for row in rows for column in columns]
-    return np.array(parts)
+    planes = np.stack([change, change * down, change * right]).astype(np.float64)
+    rows, columns = (np.arange(_GRID) * side // _GRID for side in change.shape)
+    cells = np.add.reduceat(np.add.reduceat(planes, rows, axis=1), columns, axis=2)  # (3, 4, 4)
+    halves = cells.reshape(3, 2, 2, 2, 2).sum(axis=(2, 4))
+    return np.concatenate([cells.sum(axis=(1, 2)), halves.ravel(), cells.ravel()])
 
 
 def estimate_offset(
