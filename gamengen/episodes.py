@@ -7,6 +7,7 @@ A dataset folder holds
     data/<split>-*.parquet   the rows, palette PNG frames; `episode_writer` makes them
     streams/<stream>.json    per recorder stream: its files with size and sha256, its episodes in order
     writers/                 what wrote them
+    imports/                 per imported clip: what it was made from, what was dropped and why
 
 `actions[t]` is chosen on seeing `frames[t]` and leads to `frames[t + 1]`: an episode has T actions and T + 1
 frames, and in its last row action and reward are null.
