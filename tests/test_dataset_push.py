@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,18 +19,10 @@ from gamengen.episode_writer import EpisodeWriter
 from gamengen.episodes import dataset_fingerprint, list_episodes, read_episodes, verify_dataset
 from gamengen.hub import HubConfig, resolve_dataset
 from tests.codec_data import block_dataset, block_episode, block_game, small_codec
-from tests.hub_client import use_hub
-from tests.loopback_hub import LoopbackHub, loopback_hub
+from tests.loopback_hub import LoopbackHub
 
 ROOT = Path(__file__).resolve().parent.parent
 HUB_FLAGS = HubConfig(push_to_hub=True, hub_model_id="tester/blocks")
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LoopbackHub]:
-    with loopback_hub() as server:
-        use_hub(monkeypatch, server, tmp_path / "home")
-        yield server
 
 
 def test_what_is_pulled_is_what_was_recorded(hub: LoopbackHub, tmp_path: Path) -> None:

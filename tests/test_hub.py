@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,17 +20,10 @@ from gamengen.hub import (
     resolve_file,
 )
 from tests.hub_client import use_hub
-from tests.loopback_hub import READ_TOKEN, LoopbackHub, loopback_hub
+from tests.loopback_hub import READ_TOKEN, LoopbackHub
 
 BIG = bytes(range(256)) * 40
 """More than a small file: goes through LFS."""
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LoopbackHub]:
-    with loopback_hub() as server:
-        use_hub(monkeypatch, server, tmp_path / "home")
-        yield server
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,12 @@ from gamengen.hub import HubConfig
 from gamengen.loading import load_start_states, load_world
 from gamengen.part_push import push_vae
 from tests.codec_data import block_dataset, small_codec
-from tests.hub_client import use_hub
-from tests.loopback_hub import LoopbackHub, loopback_hub
+from tests.loopback_hub import LoopbackHub
 from tests.test_scripts import SCRIPTS, load
 
 STAGES = ("encode_latents", "train_unet", "export_world", "finetune_decoder")
 MODULES = {path.stem: load(path) for path in SCRIPTS if path.stem in STAGES}
 LENGTHS = (9, 12, 8, 9)
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LoopbackHub]:
-    with loopback_hub() as server:
-        use_hub(monkeypatch, server, tmp_path / "home")
-        yield server
 
 
 def run(script: str, *flags: str | Path, preset: str = "tiny") -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,17 +15,9 @@ from gamengen.contract import ContractMismatch
 from gamengen.hub import HubConfig, open_repository, push, resolve_file
 from gamengen.part_push import push_agent, push_vae
 from tests.codec_data import block_game, small_codec
-from tests.hub_client import use_hub
-from tests.loopback_hub import LoopbackHub, loopback_hub
+from tests.loopback_hub import LoopbackHub
 
 RESULTS = {"psnr": 41.234, "psnr_moving": None, "frames": 64, "steps": 3}
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LoopbackHub]:
-    with loopback_hub() as server:
-        use_hub(monkeypatch, server, tmp_path / "home")
-        yield server
 
 
 def flags(name: str) -> HubConfig:

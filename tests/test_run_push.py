@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import torch
 
 from gamengen.checkpoints import publish_checkpoint
@@ -15,16 +13,8 @@ from gamengen.pipeline import GameNGenPipeline
 from gamengen.run_push import push_run, training_facts
 from gamengen.stable_diffusion import load_unet
 from gamengen.training import TrainingConfig
-from tests.hub_client import use_hub
-from tests.loopback_hub import LoopbackHub, loopback_hub
+from tests.loopback_hub import LoopbackHub
 from tests.worlds import tiny_pipeline
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LoopbackHub]:
-    with loopback_hub() as server:
-        use_hub(monkeypatch, server, tmp_path / "home")
-        yield server
 
 
 def test_world_and_newest_checkpoint_go_up_together(hub: LoopbackHub, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +15,12 @@ from gamengen.cards import WorldFacts
 from gamengen.latent_world import LatentWorld
 from gamengen.loading import load_start_states, load_world
 from gamengen.pipeline import GameNGenPipeline
-from tests.hub_client import use_hub
-from tests.loopback_hub import LoopbackHub, loopback_hub
+from tests.loopback_hub import LoopbackHub
 from tests.test_standalone_pipeline import world_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 ACTIONS = [1, 2, 0]
 GIF = b"GIF89a and more"
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LoopbackHub]:
-    with loopback_hub() as server:
-        use_hub(monkeypatch, server, tmp_path / "home")
-        yield server
 
 
 def world(folder: Path) -> GameNGenPipeline:
