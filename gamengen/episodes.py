@@ -261,7 +261,8 @@ def _read(folder: Path, infos: list[EpisodeInfo], game: GameContract) -> Iterato
             raise ValueError(f"{where}: the rows are not where the index says; restore both or record again")
         episode = episode_from_rows(rows, info.split, where)
         check_actions(episode.actions.tolist(), game, where)
-        check_size(*episode.frames.shape[1:3], game.frame_height, game.frame_width, where)
+        height, width = episode.frames.shape[1:3]
+        check_size(height, width, game.frame_height, game.frame_width, where)
         yield episode
 
 
