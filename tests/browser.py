@@ -23,7 +23,16 @@ _FLAGS = (
     "--force-device-scale-factor=1", "--remote-debugging-port=0",
 )  # fmt: skip
 _START_S, _ANSWER_S = 60.0, 30.0
-KEY_CODES = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, " ": 32, "Escape": 27, "Backspace": 8}
+KEY_CODES = {
+    "ArrowLeft": 37,
+    "ArrowUp": 38,
+    "ArrowRight": 39,
+    "ArrowDown": 40,
+    " ": 32,
+    "Escape": 27,
+    "Backspace": 8,
+    "Tab": 9,
+}
 
 
 def find_browser() -> str | None:

@@ -18,11 +18,12 @@ from gamengen.emulator import make_game_contract
 from gamengen.episodes import list_episodes, read_episodes
 from gamengen.latent_world import LatentWorld
 from gamengen.player.protocol import FrameMessage, Input
-from gamengen.player.source import dream_source, game_source
+from gamengen.player.source import dataset_source, dream_source, game_source
 from gamengen.rollout import random_actions, rollout
 from tests.counter_env import COUNTER_ENV, Count, read_count
 from tests.counter_world import CounterWorld
 from tests.player_server import Running, counter_source, running
+from tests.test_dataset_world import record
 from tests.worlds import tiny_pipeline, tiny_starts
 
 
@@ -242,6 +243,21 @@ def test_every_game_of_the_real_game_is_recorded(tmp_path: Path) -> None:
     (episode,) = (episode for episode in read_episodes(tmp_path) if episode.seed == 41)
     assert np.array_equal(episode.frames, np.stack([frame.panes[0] for frame in frames]))
     assert episode.actions.tolist() == [t % 4 for t in range(1, 20)] and episode.agent == "human"
+
+
+def test_a_recorded_dataset_is_shown_as_it_is(tmp_path: Path) -> None:
+    (episode, *_) = record(tmp_path, 2)
+    with running(dataset_source(tmp_path), max_clients=2) as player:
+        client, other = player.client(), player.client()
+        client.restart(seed=0)
+        client.press(3)
+        for t, action in enumerate(episode.actions):
+            client.say("step")
+            frame = client.frame()
+            assert (frame.action, frame.reward) == (action, episode.rewards[t])
+            assert np.array_equal(frame.panes[0], episode.frames[t + 1])
+        assert other.frame().t == 0 and other.frame().t == 1, "at its own pace"
+        assert client.hello["controllers"] == ["recorded"]
 
 
 def test_measures_and_health(player: Running) -> None:
