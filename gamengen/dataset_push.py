@@ -12,7 +12,7 @@ from typing import Any
 from gamengen.cards import CARD_FILE, PREVIEW_FILE
 from gamengen.contract import CONTRACT_FILE, GameContract, check_compatible, read_game_contract
 from gamengen.dataset_card import dataset_card
-from gamengen.durable import write_bytes
+from gamengen.durable import read_json, write_bytes, write_json
 from gamengen.episodes import (
     DATA_FOLDER,
     SPLITS,
@@ -25,6 +25,8 @@ from gamengen.episodes import (
 from gamengen.hub import HubConfig, open_repository, push, resolve
 
 PREVIEW_FRAMES = 96
+IMPORT_FOLDER = "imports"
+"""Reports of imported clips; where these lay on this machine is left out."""
 
 
 def push_dataset(folder: str | Path, config: HubConfig, message: str = "Upload episodes") -> str | None:
@@ -57,6 +59,10 @@ def push_dataset(folder: str | Path, config: HubConfig, message: str = "Upload e
         ):
             (staged / path).parent.mkdir(exist_ok=True)
             os.symlink((folder / path).resolve(), staged / path)
+        for path in _files(folder, IMPORT_FOLDER, "*.json"):
+            (staged / IMPORT_FOLDER).mkdir(exist_ok=True)
+            report = read_json(folder / path)
+            write_json(staged / path, {name: value for name, value in report.items() if name != "where"})
         _write_preview(staged / PREVIEW_FILE, folder, game)
         splits = [split for split in SPLITS if any(info.split == split for info in everything)]
         card = dataset_card(game, splits, statistics(everything, game), preview=True, repo_id=repo_id)

@@ -23,8 +23,10 @@ from tqdm import tqdm
 
 from gamengen.config import parse
 from gamengen.contract import CONTRACT_FILE
+from gamengen.dataset_push import push_dataset
 from gamengen.episode_writer import open_dataset
 from gamengen.episodes import SPLITS, list_episodes
+from gamengen.hub import HubConfig, open_repository
 from gamengen.importing.importer import (
     Imported,
     Importer,
@@ -55,6 +57,7 @@ class Config:
     """Frames of the dataset: shifts that --estimate_action_offset tries, both ways."""
     trust_remote_code: bool = False
     """Make the environment that a Minari dataset names, to render what it does not hold: runs what it says."""
+    hub: HubConfig = field(default_factory=HubConfig)
     dry_run: bool = False
     """Print the config and the clips, write nothing."""
     overwrite: bool = False
@@ -87,6 +90,7 @@ def main(config: Config) -> Imported | OffsetEstimate | None:
             raise ValueError(f"--overwrite: {folder} is no episode dataset (no {CONTRACT_FILE}); remove it yourself")
         shutil.rmtree(folder)
     importer = Importer(folder, spec, config.settings)
+    open_repository(config.hub, "dataset", folder.resolve().name)  # before the work: whether it may be pushed
     open_dataset(folder, importer.game)
     file_name = f"run-{config.settings.name}.json"
     run = RunFolder.open(folder / "writers", "import_episodes", Import(spec, config.settings), file_name=file_name)
@@ -101,6 +105,7 @@ def main(config: Config) -> Imported | OffsetEstimate | None:
         imported = importer.run(clips, show)
     run.finish({"clips": len(imported.clips), "steps": sum(report.steps for report in imported.clips)})
     show_imported(imported, spec, folder)
+    push_dataset(folder, config.hub)
     return imported
 
 

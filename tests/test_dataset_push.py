@@ -29,11 +29,14 @@ def test_what_is_pulled_is_what_was_recorded(hub: LoopbackHub, tmp_path: Path) -
     episodes = block_dataset(tmp_path / "data")
     (tmp_path / "data" / "writers").mkdir()
     (tmp_path / "data" / "writers" / "run.json").write_text("paths of this machine")
+    (tmp_path / "data" / "imports").mkdir()
+    (tmp_path / "data" / "imports" / "clip.json").write_text(json.dumps({"clip": "one", "where": str(tmp_path)}))
     address = push_dataset(tmp_path / "data", HUB_FLAGS)
     assert address is not None and "tester/blocks/commit/" in address
     names = set(hub.files("tester/blocks", "dataset"))
     assert {"README.md", "contract.json", "preview.gif", "streams/main.json"} < names
     assert not any(name.startswith("writers") for name in names)
+    assert json.loads(hub.files("tester/blocks", "dataset")["imports/clip.json"].data) == {"clip": "one"}
     pulled = resolve_dataset("tester/blocks")
     assert verify_dataset(pulled) > 2 and dataset_fingerprint(pulled) == dataset_fingerprint(tmp_path / "data")
     by_id = {episode.episode_id: episode for episode in read_episodes(pulled)}
