@@ -5,6 +5,7 @@ Every liar wraps any World; over `EmulatorWorld` all that is wrong with it is it
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -15,6 +16,7 @@ from gamengen.contract import GameContract, WorldContract
 from gamengen.emulator import Emulator, make_game_contract
 from gamengen.emulator_world import EmulatorWorld
 from gamengen.episodes import Episode
+from gamengen.evaluation.real_game import _LOADED
 from gamengen.evaluation.recordings import Recordings
 from gamengen.evaluation.study import Study
 from gamengen.objects import GAMES, Look
@@ -199,6 +201,13 @@ def pong_study(world: World | None = None, *, num_worlds: int = 3, **fields: Any
 @cache
 def _pong(num_worlds: int, use: str = "truth") -> EmulatorWorld:
     return EmulatorWorld(make_game_contract("ALE/Pong-v5"), num_worlds)
+
+
+@atexit.register
+def _free_emulators() -> None:
+    """The console's bindings complain about those that outlive the interpreter."""
+    _LOADED.clear()
+    _pong.cache_clear()
 
 
 @cache
