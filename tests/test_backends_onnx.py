@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from gamengen.backends.cache import exported
 from gamengen.backends.example import example_inputs
-from gamengen.backends.export import export_networks
 from gamengen.backends.onnx import OnnxBackend
 from gamengen.latent_world import LatentWorld
 from tests.worlds import tiny_pipeline, tiny_starts
@@ -21,14 +21,13 @@ ACTIONS = np.random.default_rng(1).integers(0, 3, (8, 2))
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("export")
-    export_networks(tiny_pipeline(), folder)
-    return folder
+    return exported(tiny_pipeline(), tmp_path_factory.getbasetemp() / "exports", lambda text: None)
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+def cache(folder: Path) -> Path:
+    """Shared with the other tests of this session that play through ONNX Runtime."""
+    return folder.parent.parent
 
 
 @pytest.mark.parametrize(("num_worlds", "num_threads"), [(1, 1), (2, 1), (5, 1), (2, 2)])
