@@ -192,7 +192,7 @@ def game_section(game: GameContract) -> str:
         ("action set", game.action_set),
     ]
     actions = [
-        (number, action.meaning, " + ".join(f"`{key}`" for key in action.keys) or "-")
+        (number, action.meaning, " + ".join(f"`{'space' if key == ' ' else key}`" for key in action.keys) or "-")
         for number, action in enumerate(game.actions)
     ]
     return (
