@@ -38,7 +38,8 @@ class Played:
         self.frames: list[FrameMessage] = []
         self.state: dict[str, Any] = {}
         self.notes: list[str] = []
-        self.do("restart")
+        self.session.begin()
+        self.listen()
 
     def do(self, kind: str, **values: Any) -> None:
         fields = {"start": None, "seed": None, "keyframes": None}
@@ -186,11 +187,13 @@ def test_a_recorded_game_has_one_player(tmp_path: Path) -> None:
     played.do("control", name="random")
     assert played.frames[-1].t == 0 and played.state["seed"] == 5 and played.state["recorded"]["episodes"] == 1
     played.step()
+    played.do("restart")
+    played.step()
     played.session.close()
     played.session.close()
     assert [(info.seed, info.agent, info.num_frames) for info in list_episodes(tmp_path)] == [
-        (4, "human", 2), (5, "random", 2),
-    ]  # fmt: skip
+        (4, "human", 2), (5, "random", 2), (6, "random", 2),
+    ], "begun again, it is another game"  # fmt: skip
 
 
 def test_a_recording_is_shown_to_its_end_and_then_the_next_one(tmp_path: Path) -> None:

@@ -147,7 +147,10 @@ class Session:
         values = command.values
         match command.kind:
             case "restart":
-                self.begin(values["start"], values["seed"])
+                if self.source.record_all and values["seed"] is None:
+                    self.begin_next()  # the same game again would teach nothing new
+                else:
+                    self.begin(values["start"], values["seed"])
                 return
             case "rewind":
                 self._rewind(values["keyframes"] or 1)
