@@ -25,8 +25,8 @@ MAX_FUNCTION_LINES = 60
 FORBIDDEN_NAMES = re.compile(r"^(utils?|common|helpers?|misc|base_.*)$")
 
 OPTIONAL = {
-    "ale_py", "av", "bitsandbytes", "cv2", "matplotlib", "minari", "onnx", "onnxruntime", "onnxscript", "peft", "pygame",
-    "stable_baselines3", "starlette", "uvicorn", "vizdoom", "wandb", "websockets",
+    "ale_py", "av", "bitsandbytes", "cv2", "matplotlib", "minari", "onnx", "onnxruntime", "onnxscript", "peft",
+    "pygame", "stable_baselines3", "starlette", "uvicorn", "vizdoom", "wandb", "websockets",
 }  # fmt: skip
 """Packages of an extra: imported in a function, or at the top of the file that is all about them."""
 AT_THE_TOP = {"gamengen/player/server.py": {"starlette", "uvicorn", "websockets"}}
