@@ -10,8 +10,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
+import pytest
 import yaml
 from PIL import Image
 
@@ -59,6 +59,7 @@ def encode_video(
     container: str = "matroska", options: dict[str, str] | None = None,
 ) -> bytes:  # fmt: skip
     """A video file; lossless by default. With `times` (seconds), frames are shown then."""
+    av = pytest.importorskip("av")
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container) as file:
         stream = file.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=options or {"qp": "0"})

@@ -196,7 +196,11 @@ def test_a_killed_import_goes_on_and_ends_in_the_same_bytes(tmp_path: Path) -> N
         assert not (folder / ".importing").exists() and verify_dataset(folder) == len(whole)
 
 
-def test_a_kill_while_a_clip_is_published_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_kill_while_a_clip_is_published_goes_on(
+    replaced: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the clip is replaced by another of its name before: nothing of the first one stays."""
     (tmp_path / "clips").mkdir()
     block_clips(tmp_path / "clips", count=1)
     settings = {"max_episode_frames": 7, "rows_per_file": 16}
@@ -216,6 +220,13 @@ def test_a_kill_while_a_clip_is_published_goes_on(tmp_path: Path, monkeypatch: p
         run(tmp_path / "clips", tmp_path / "data", make_spec(), **settings)
     monkeypatch.setattr("gamengen.importing.importer.os.replace", replace)
     assert moved and list_episodes(tmp_path / "data") == []
+    if replaced:
+        np.savez(tmp_path / "clips/clip_0.npz", frames=block_frames(3, seed=9), actions=[1, 2, 3])
+        run(tmp_path / "clips", tmp_path / "data", make_spec(), **settings)
+        (episode,) = read_episodes(tmp_path / "data")
+        assert episode.actions.tolist() == [1, 2]
+        assert len(list((tmp_path / "data/data").iterdir())) == verify_dataset(tmp_path / "data") == 1
+        return
     run(tmp_path / "clips", tmp_path / "data", make_spec(), **settings)
     assert [e.actions.tolist() for e in read_episodes(tmp_path / "data")] == [
         e.actions.tolist() for e in read_episodes(tmp_path / "whole")
@@ -258,12 +269,31 @@ def test_two_imports_at_once_are_refused(tmp_path: Path) -> None:
 
     def second(*_: object) -> None:
         if not refused:
-            with pytest.raises(ValueError, match="another import .* runs"):
+            with pytest.raises(ValueError, match="another import 'import' into .* runs; .*--name"):
                 run(tmp_path / "clips", tmp_path / "data", spec)
             refused.append(True)
 
     Importer(tmp_path / "data", spec, ImportSettings()).run(open_clips(str(tmp_path / "clips"), spec), second)
     assert refused
+
+
+def test_imports_of_two_names_run_side_by_side_and_do_not_touch_each_other(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    block_clips(tmp_path / "clips")
+    spec = make_spec()
+    for name in ("one", "two"):
+        run(tmp_path / "clips", tmp_path / name, spec, name=name, max_episode_frames=9)
+    inner = []
+
+    def second(*_: object) -> None:
+        if not inner:
+            inner.append(run(tmp_path / "clips", tmp_path / "both", spec, name="two", max_episode_frames=9))
+
+    settings = ImportSettings(name="one", max_episode_frames=9)
+    Importer(tmp_path / "both", spec, settings).run(open_clips(str(tmp_path / "clips"), spec), second)
+    together = {path.name: path.read_bytes() for path in (tmp_path / "both/data").iterdir()}
+    assert together == {p.name: p.read_bytes() for n in ("one", "two") for p in (tmp_path / n / "data").iterdir()}
+    assert verify_dataset(tmp_path / "both") == len(together)
 
 
 def test_another_game_in_the_same_folder_is_refused(tmp_path: Path) -> None:

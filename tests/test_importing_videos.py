@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import http.server
+import io
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
-from av.video.reformatter import Colorspace
 
 from gamengen.importing.clips import Files
 from gamengen.importing.spec import ImportSpec
@@ -18,6 +17,7 @@ from gamengen.importing.videos import VideoClip
 from tests.codec_data import block_frames
 from tests.own_clips import encode_video, make_spec
 
+av = pytest.importorskip("av")
 FRAMES = block_frames(20)
 
 
@@ -51,9 +51,11 @@ def test_times_are_those_of_the_frames(tmp_path: Path) -> None:
     np.testing.assert_allclose(scan.times - scan.times[0], times - times[0], atol=1e-3)
 
 
-@pytest.mark.parametrize("matrix", [Colorspace.ITU601, Colorspace.ITU709])
-def test_the_colour_matrix_that_a_file_names_is_used(matrix: Colorspace, tmp_path: Path) -> None:
+@pytest.mark.parametrize("matrix", ["ITU601", "ITU709"])
+def test_the_colour_matrix_that_a_file_names_is_used(matrix: str, tmp_path: Path) -> None:
     """Read with the wrong one, these colours are off by 14 levels and more."""
+    from av.video.reformatter import Colorspace
+
     frame = np.zeros((32, 32, 3), np.uint8)
     frame[:16, :16], frame[16:, :16], frame[:16, 16:], frame[16:, 16:] = (
         (200, 40, 30),
@@ -66,10 +68,10 @@ def test_the_colour_matrix_that_a_file_names_is_used(matrix: Colorspace, tmp_pat
         stream = file.add_stream("libx264", rate=15, options={"qp": "0"})
         stream.height = stream.width = 32
         stream.pix_fmt = "yuv444p"
-        stream.codec_context.colorspace = matrix
+        stream.codec_context.colorspace = Colorspace[matrix]
         for index in range(2):
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(
-                format="yuv444p", dst_colorspace=matrix
+                format="yuv444p", dst_colorspace=Colorspace[matrix]
             )
             picture.pts = index
             file.mux(stream.encode(picture))
@@ -80,8 +82,6 @@ def test_the_colour_matrix_that_a_file_names_is_used(matrix: Colorspace, tmp_pat
 
 
 def encode_alpha(opaque: bool) -> bytes:
-    import io
-
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mov") as file:
         stream = file.add_stream("png", rate=15)
@@ -117,6 +117,13 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         file.mux(stream.encode(None))
     with pytest.raises(ValueError, match=r"no video in it, only \['audio'\]"):
         VideoClip(Files("s", tmp_path / "sound.mkv", tmp_path, None), make_spec()).scan()
+
+
+def test_interlaced_pictures_are_noted(tmp_path: Path) -> None:
+    options = {"flags": "+ildct+ilme", "top": "1"}
+    frames = block_frames(9, height=32, width=32)
+    video = encode_video(frames, 25, codec="mpeg2video", pix_fmt="yuv420p", container="mpegts", options=options)
+    assert any("interlaced" in note for note in clip(tmp_path, video, "a.ts").scan().notes)
 
 
 def test_a_size_that_changes_is_named(tmp_path: Path) -> None:

@@ -68,8 +68,7 @@ class KeyTable:
         near = difflib.get_close_matches(name, self._keys, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(
-            f"{where}: unknown key {name!r}; {hint}the actions are made of "
-            f"{', '.join(map(repr, sorted(self._keys)))}. "
+            f"{where}: unknown key {name!r}; {hint}the actions are made of {', '.join(map(repr, sorted(self._keys)))}. "
             "Add it to `pressed` of an action, to `aliases` or to `ignored_keys` of the YAML"
         )
 

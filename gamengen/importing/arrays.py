@@ -3,48 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
-from gamengen.importing.clips import Files, Scan, check_frame_size, fingerprint_files
-from gamengen.importing.logs import Log, read_log
+from gamengen.importing.clips import FileClip, Scan, check_frame_size
 from gamengen.importing.npz import iterate_rows, read_headers
-from gamengen.importing.spec import ImportSpec
 
 
-@dataclass(frozen=True)
-class ArrayClip:
+class ArrayClip(FileClip):
     """An .npz file with frames and actions."""
-
-    files: Files
-    spec: ImportSpec
-
-    @property
-    def name(self) -> str:
-        return self.files.name
-
-    @property
-    def where(self) -> str:
-        return str(self.files.source)
-
-    @property
-    def split(self) -> str | None:
-        return self.files.split
-
-    def fingerprint(self) -> str:
-        return fingerprint_files([self.files.source])
-
-    def log(self) -> Log:
-        return read_log(self.files.source, self.spec)
 
     def scan(self) -> Scan:
         headers = read_headers(self.files.source)
         if self._array not in headers:
             raise ValueError(
-                f"{self.where}: no array {self._array!r} and no video or folder of images of the same name beside "
-                "it; it "
-                f"has: {', '.join(headers) or 'none'}. `columns: {{frames: NAME}}` in the YAML says which holds the "
+                f"{self.where}: no array {self._array!r} and no video or folder of images of the same name beside it; "
+                f"it has: {', '.join(headers) or 'none'}. `columns: {{frames: NAME}}` in the YAML says which holds the "
                 "frames"
             )
         header = headers[self._array]

@@ -13,8 +13,8 @@ import numpy as np
 
 from gamengen.durable import sha256_file
 from gamengen.episodes import SPLITS
-from gamengen.importing.logs import LOG_SUFFIXES, Log
-from gamengen.importing.spec import MAX_SIDE
+from gamengen.importing.logs import LOG_SUFFIXES, Log, read_log
+from gamengen.importing.spec import MAX_SIDE, ImportSpec
 from gamengen.importing.timeline import Times
 
 ACTIONS_IN_FOLDER = "actions"
@@ -84,6 +84,32 @@ class Files:
     """A video, a folder of images, or an .npz with frames in it."""
     log: Path
     split: str | None
+
+
+@dataclass(frozen=True)
+class FileClip:
+    """What all clips in files share. Each kind adds `scan` and `frames`."""
+
+    files: Files
+    spec: ImportSpec
+
+    @property
+    def name(self) -> str:
+        return self.files.name
+
+    @property
+    def where(self) -> str:
+        return str(self.files.source)
+
+    @property
+    def split(self) -> str | None:
+        return self.files.split
+
+    def fingerprint(self) -> str:
+        return fingerprint_files(list(dict.fromkeys([self.files.source, self.files.log])))
+
+    def log(self) -> Log:
+        return read_log(self.files.log, self.spec)
 
 
 def find_files(root: str | Path) -> list[Files]:

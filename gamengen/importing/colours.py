@@ -46,8 +46,7 @@ class ColourCount:
             if straight == 0 and swapped > 0:
                 raise ValueError(
                     f"{where}: no pixel has the known colour {name}, but {swapped} have it with red and blue "
-                    "exchanged; "
-                    "change `colour_order` in the YAML (OpenCV gives and takes BGR)"
+                    "exchanged; change `colour_order` in the YAML (OpenCV gives and takes BGR)"
                 )
             if straight == 0:
                 raise ValueError(f"{where}: no pixel has the known colour {name}; another clip, or another colour?")
@@ -64,6 +63,5 @@ def check_same_order(ours: Palette, reference: Palette, where: str, reference_fr
         raise ValueError(
             f"{where}: its colours overlap with those of {reference_from} by {straight_overlap:.2f}, and by "
             f"{swapped_overlap:.2f} with red and blue exchanged: one of the two is BGR. Convert it, or import both "
-            "kinds "
-            "in two runs, with `colour_order` in the YAML and another --name"
+            "kinds in two runs, with `colour_order` in the YAML and another --name"
         )

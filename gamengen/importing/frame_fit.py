@@ -18,16 +18,14 @@ def check_source_size(height: int, width: int, spec: ImportSpec, where: str) -> 
         if top + crop_height > height or left + crop_width > width:
             raise ValueError(
                 f"{where}: frames are {height}x{width} (height x width), too small for crop [{top}, {left}, "
-                f"{crop_height}, "
-                f"{crop_width}] (top, left, height, width)"
+                f"{crop_height}, {crop_width}] (top, left, height, width)"
             )
         height, width = crop_height, crop_width
     if spec.resize == "exact" and (height, width) != (spec.frame_height, spec.frame_width):
         raise ValueError(
             f"{where}: frames are {height}x{width} (height x width){' after the crop' if spec.crop else ''}, "
-            "frame_size "
-            f"says {spec.frame_height}x{spec.frame_width}; write `resize: letterbox` to scale them, or another "
-            "frame_size"
+            f"frame_size says {spec.frame_height}x{spec.frame_width}; write `resize: letterbox` to scale them, or "
+            "another frame_size"
         )
 
 

@@ -4,45 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from gamengen.importing.clips import IMAGE_SUFFIXES, Files, Scan, check_frame_size, fingerprint_files, natural
-from gamengen.importing.logs import Log, read_log
-from gamengen.importing.spec import ImportSpec
+from gamengen.importing.clips import IMAGE_SUFFIXES, FileClip, Scan, check_frame_size, fingerprint_files, natural
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 """Others are not tried whatever a file is called: some readers of Pillow start other programs."""
 _GRAY = ("1", "L", "LA")
 
 
-@dataclass(frozen=True)
-class ImageClip:
+class ImageClip(FileClip):
     """A folder of images and its log."""
-
-    files: Files
-    spec: ImportSpec
-
-    @property
-    def name(self) -> str:
-        return self.files.name
-
-    @property
-    def where(self) -> str:
-        return str(self.files.source)
-
-    @property
-    def split(self) -> str | None:
-        return self.files.split
 
     def fingerprint(self) -> str:
         return fingerprint_files([*self._images(), self.files.log])
-
-    def log(self) -> Log:
-        return read_log(self.files.log, self.spec)
 
     def scan(self) -> Scan:
         images = self._images()
@@ -59,8 +37,7 @@ class ImageClip:
             if size != first:
                 raise ValueError(
                     f"{path}: {size[0]}x{size[1]}, the first image of the folder is {first[0]}x{first[1]} (height x "
-                    "width); "
-                    "expected one size in a clip"
+                    "width); expected one size in a clip"
                 )
         assert first is not None
         return Scan(len(images), None, *first, notes)

@@ -16,7 +16,7 @@ import numpy as np
 
 from gamengen.durable import folder_lock, fsync_folder, read_json, write_json
 from gamengen.episode_writer import ROWS_PER_FILE, EpisodeWriter, open_dataset, write_card
-from gamengen.episodes import DATA_FOLDER, NO_SEED, STREAM_FOLDER, list_episodes, read_stream
+from gamengen.episodes import DATA_FOLDER, NO_SEED, STREAM_FOLDER, read_stream
 from gamengen.importing.clip_reader import ClipReader, MotionSample
 from gamengen.importing.clips import Clip
 from gamengen.importing.colours import ColourCount, check_same_order
@@ -48,6 +48,8 @@ class ImportSettings:
     def __post_init__(self) -> None:
         if self.max_episode_frames < 1:
             raise ValueError(f"max_episode_frames {self.max_episode_frames}: expected at least 1")
+        if not self.name or not all(c.isalnum() or c in "-_" for c in self.name):
+            raise ValueError(f"name {self.name!r}: expected letters, digits, - and _")
         split_of(0, self.validation_share, self.test_share)
 
 
@@ -105,15 +107,15 @@ class Imported:
 class Importer:
     """Imports clips into the dataset `folder`.
 
-    Every clip is a stream of its own and appears whole or not at all. The dataset depends on the clips, their order,
-    the description and the settings alone, not on when an import was killed.
+    Every clip is a stream of its own and appears whole or not at all. What an import writes depends on its clips,
+    description and settings alone: not on when it was killed, nor on others, of other names, into the same folder.
     """
 
     def __init__(self, folder: str | Path, spec: ImportSpec, settings: ImportSettings) -> None:
         self.folder, self.spec, self.settings = Path(folder), spec, settings
         self.game = spec.contract()
         self._sample = MotionSample(spec, _CHECKED_SHIFT, MAX_STEPS)
-        self._reference: ClipReport | None = None
+        self._stages = self.folder / _STAGE_FOLDER / settings.name
 
     def run(self, clips: Sequence[Clip], progress: Callable[[str, int, int], None] = lambda *_: None) -> Imported:
         """Import what is not imported yet.
@@ -129,20 +131,24 @@ class Importer:
         (self.folder / REPORT_FOLDER).mkdir(exist_ok=True)
         with self._locked():
             self._clear_stages({self._stream(clip) for clip in clips})
-            reports: list[ClipReport] = []
+            reports = {clip.name: report for clip in clips if (report := self._done_before(clip)) is not None}
             new_clips: list[ClipReport] = []
             for clip in clips:
-                report = self._done_before(clip)
-                if report is None:
-                    report = self._import(clip, progress)
-                    new_clips.append(report)
-                self._reference = self._reference or report
-                reports.append(report)
-            shutil.rmtree(self.folder / _STAGE_FOLDER, ignore_errors=True)
+                if clip.name not in reports:
+                    number = sum(report.episodes for report in reports.values())
+                    reports[clip.name] = self._import(clip, number, next(iter(reports.values()), None), progress)
+                    new_clips.append(reports[clip.name])
+            shutil.rmtree(self._stages, ignore_errors=True)
+            with contextlib.suppress(OSError):  # imports of other names are under way in it
+                (self.folder / _STAGE_FOLDER).rmdir()
             write_card(self.folder, self.game)
-        return Imported(reports, new_clips, self._sample.estimate() if new_clips else None)
+        estimate = self._sample.estimate() if new_clips else None
+        return Imported([reports[clip.name] for clip in clips], new_clips, estimate)
 
-    def _import(self, clip: Clip, progress: Callable[[str, int, int], None]) -> ClipReport:
+    def _import(
+        self, clip: Clip, number: int, reference: ClipReport | None, progress: Callable[[str, int, int], None]
+    ) -> ClipReport:
+        """One clip, whose first episode has this number in the import; `reference` is another clip of it."""
         fingerprint = clip.fingerprint()
         reader = ClipReader(clip, self.spec)
         dropped: Counter[str] = Counter()
@@ -152,10 +158,9 @@ class Importer:
                 f"{clip.where}: no episode in it, {dict(dropped)}; expected two frames with an action between"
             )
         stage = self._open_stage(clip, fingerprint)
-        before = len(list_episodes(self.folder))
         writer = EpisodeWriter(stage, self.game, self._stream(clip), rows_per_file=self.settings.rows_per_file)
         colours = ColourCount(self.spec.known_colours)
-        episodes = _EpisodeFeed(writer, reader, pieces, self.settings, clip.split, before)
+        episodes = _EpisodeFeed(writer, reader, pieces, self.settings, clip.split, number)
         for tick, frame in enumerate(reader.frames()):
             if tick % _COLOUR_EVERY == 0:
                 colours.add(frame)
@@ -164,8 +169,8 @@ class Importer:
             progress(clip.name, tick + 1, len(reader.timeline.source))
         self._sample.end_clip(reader)
         colours.check_known(clip.where)
-        if self._reference is not None:
-            check_same_order(colours.palette, np.array(self._reference.palette), clip.where, self._reference.where)
+        if reference is not None:
+            check_same_order(colours.palette, np.array(reference.palette), clip.where, reference.where)
         writer.flush()
         report = _report(reader, fingerprint, pieces, dropped, colours)
         self._publish(stage, clip, report)
@@ -190,23 +195,24 @@ class Importer:
         if report.fingerprint != clip.fingerprint():
             raise ValueError(
                 f"{clip.where} or its log was changed since it was imported into {self.folder}; give the new one "
-                "another "
-                "file name, import under another --name, or start over with --overwrite"
+                "another file name, import under another --name, or start over with --overwrite"
             )
         return report
 
     def _open_stage(self, clip: Clip, fingerprint: str) -> Path:
-        stage = self.folder / _STAGE_FOLDER / self._stream(clip)
+        stage = self._stages / self._stream(clip)
         known = stage / _CLIP_FILE
         if stage.exists() and (not known.is_file() or read_json(known) != fingerprint):
             shutil.rmtree(stage)
+        if not stage.exists():
+            # Opening the stream removes what another version of the clip left, killed while it was published.
+            EpisodeWriter(self.folder, self.game, self._stream(clip))
         stage.mkdir(parents=True, exist_ok=True)
         write_json(known, fingerprint)
         return stage
 
     def _clear_stages(self, planned: set[str]) -> None:
-        stages = self.folder / _STAGE_FOLDER
-        for stage in stages.iterdir() if stages.is_dir() else ():
+        for stage in self._stages.iterdir() if self._stages.is_dir() else ():
             if stage.name not in planned:
                 shutil.rmtree(stage)
 
@@ -214,10 +220,11 @@ class Importer:
     def _locked(self) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(folder_lock(self.folder, ".import.lock", wait=False))
+                stack.enter_context(folder_lock(self.folder, f".import-{self.settings.name}.lock", wait=False))
             except BlockingIOError as error:
                 raise ValueError(
-                    f"another import into {self.folder} runs; wait for it, or choose another folder"
+                    f"another import {self.settings.name!r} into {self.folder} runs; wait for it, or give this one "
+                    "another --name"
                 ) from error
             yield
 

@@ -69,9 +69,8 @@ class OffsetEstimate:
         if self.best > 0:
             return f"the frames answer before the log says so: it is {frames} late. Write {write}"
         return (
-            f"the frames answer {frames} after the log: either the game itself does so (Atari's Pong "
-            "takes one "
-            f"at 30 a second), then leave it; or the log is early. If the game answers at once, write {write}"
+            f"the frames answer {frames} after the log: either the game itself does so (Atari's Pong takes one at 30 a "
+            f"second), then leave it; or the log is early. If the game answers at once, write {write}"
         )
 
 
@@ -180,9 +179,8 @@ def _judge(scores: tuple[ShiftScore, ...], lost: Array) -> tuple[int | None, str
     clear = difference.mean() / max(float(difference.std(ddof=1) / np.sqrt(len(difference))), 1e-12)
     if best.explained < _LEAST_SHARE or best.explained < _CLEAR * best.error:
         return None, (
-            f"not identifiable: no shift explains more than {best.explained:.4f} of the motion for sure; the "
-            "actions hardly "
-            "show in these frames, or the log belongs to another clip"
+            f"not identifiable: no shift explains more than {best.explained:.4f} of the motion for sure; the actions "
+            "hardly show in these frames, or the log belongs to another clip"
         )
     if clear < _CLEAR:
         return None, (

@@ -203,8 +203,7 @@ def _from_events(
     if late and late == len(events.events):
         raise ValueError(
             f"{log.where}: the first key is at {events.events[0][0]:.3f} s, and the clip lasts {ticks[-1]:.3f} s; "
-            "expected "
-            "seconds after its first frame, or a row with the event `start` at the time of that frame"
+            "expected seconds after its first frame, or a row with the event `start` at the time of that frame"
         )
     notes.update({"events after the last frame": late} if late else {})
     actions = event_actions(events, ticks + offset / spec.fps, keys, log)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from gamengen.importing.clips import Files, Scan, check_frame_size, fingerprint_files
-from gamengen.importing.logs import Log, read_log
+from gamengen.importing.clips import FileClip, Scan, check_frame_size
 from gamengen.importing.spec import ImportSpec
 
 _READ_OTHER_FILES = {"concat", "concatf", "dash", "hls", "imf", "lavfi", "rtp", "rtsp", "sdp", "vapoursynth"}
@@ -18,30 +16,8 @@ _READ_OTHER_FILES = {"concat", "concatf", "dash", "hls", "imf", "lavfi", "rtp", 
 _LOSSLESS = ("rgb", "bgr", "gbr", "pal8")
 
 
-@dataclass(frozen=True)
-class VideoClip:
+class VideoClip(FileClip):
     """A video file and its log."""
-
-    files: Files
-    spec: ImportSpec
-
-    @property
-    def name(self) -> str:
-        return self.files.name
-
-    @property
-    def where(self) -> str:
-        return str(self.files.source)
-
-    @property
-    def split(self) -> str | None:
-        return self.files.split
-
-    def fingerprint(self) -> str:
-        return fingerprint_files([self.files.source, self.files.log])
-
-    def log(self) -> Log:
-        return read_log(self.files.log, self.spec)
 
     def scan(self) -> Scan:
         """Decode all of it once: times in a container's index may not be those of the frames."""
@@ -55,8 +31,7 @@ class VideoClip:
             if (frame.height, frame.width) != size:
                 raise ValueError(
                     f"{self.where}: frame {index} is {frame.height}x{frame.width}, the first {size[0]}x{size[1]} "
-                    "(height x "
-                    "width); expected one size in a clip"
+                    "(height x width); expected one size in a clip"
                 )
             if frame.time is None:
                 raise ValueError(f"{self.where}: frame {index} has no time; copy it into another container (mkv, mp4)")
@@ -115,6 +90,8 @@ def _notes(frame: Any) -> list[str]:
     """What the pixels went through before, as far as the file says."""
     name = frame.format.name
     notes = [] if name.startswith(_LOSSLESS) else [f"stored as {name}: colours are rounded, details may be lost"]
+    if frame.interlaced_frame:
+        notes.append("interlaced: every frame holds two half pictures; deinterlace it first (ffmpeg -vf bwdif)")
     if name.startswith("yuv") and int(frame.colorspace) in (0, 2) and frame.height >= 720:
         notes.append("names no colour matrix; read as BT.601, though HD videos are mostly BT.709: look at the colours")
     return notes
