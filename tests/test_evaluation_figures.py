@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gamengen.evaluation.figures import Figure, Measure, Sample, decibel, figures_of, ratio
+from gamengen.metrics import psnr_of
 
 MEASURES = {"share": Measure(title="share"), "psnr": Measure(title="PSNR", unit="dB", of_sums=decibel)}
 
@@ -25,6 +26,8 @@ def test_a_ratio_is_of_sums_and_psnr_of_the_mean_error() -> None:
     found = figures_of(samples(errors, ["a", "b"], "world/psnr"), MEASURES, seed=0)["world/psnr"]
     assert found.value == pytest.approx(10 * np.log10(255**2 / 200)) and found.unit == "dB"
     assert np.isnan(ratio(np.array([0.0, 0.0])))
+    means = np.array([0.0, 1e-12, 0.5, 200.0, 65025.0])
+    assert decibel(np.stack([means, np.ones(5)])) == pytest.approx([psnr_of(mean) for mean in means])
 
 
 def test_the_interval_is_that_of_drawing_whole_episodes() -> None:
@@ -39,6 +42,15 @@ def test_the_interval_is_that_of_drawing_whole_episodes() -> None:
     often = figures_of(samples(values.repeat(50, axis=0), [n for n in names for _ in range(50)]), MEASURES, seed=1)
     assert [often["world/share"].low, often["world/share"].high] == pytest.approx([once.low, once.high])
     assert often["world/share"].samples == 600 and often["world/share"].episodes == 12
+
+
+def test_all_draws_at_once_are_those_one_by_one() -> None:
+    rng = np.random.default_rng(3)
+    values, names = rng.random((8, 2, 3)) + 0.1, [f"e{i % 4}" for i in range(8)]
+    together = figures_of(samples(values, names), {"share": Measure(title="x", of_sums=ratio)}, seed=4)
+    apart = figures_of(samples(values, names), {"share": Measure(title="x", of_sums=lambda s: s[0] / s[1])}, seed=4)
+    for side in ("value", "low", "high"):
+        assert together["world/share"].array(side) == pytest.approx(apart["world/share"].array(side))  # type: ignore[arg-type]
 
 
 def test_more_episodes_tell_more_and_one_tells_nothing() -> None:

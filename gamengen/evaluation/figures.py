@@ -9,12 +9,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from gamengen.metrics import psnr_of
+from gamengen.metrics import MAX_PSNR
 from gamengen.noise import key_of
 
 Values = npt.NDArray[np.float64]
 
 CONFIDENCE = 0.95
+NO_ERROR = 1e-9
+"""A mean squared error below it is 100 dB and more: none."""
 RESAMPLES = 1000
 RESAMPLES_OF_SAMPLES = 100
 """For measures that are no ratio of sums: each resample computes them anew."""
@@ -41,9 +43,13 @@ def ratio(sums: Values) -> Values:
 
 def decibel(sums: Values) -> Values:
     """(2, ...) squared errors in 0..255 units and how many -> PSNR in dB of their mean, at most 100."""
-    means = ratio(sums)
-    values: Values = np.array([np.nan if np.isnan(m) else psnr_of(float(m)) for m in means.ravel()])
-    return values.reshape(means.shape)
+    means = np.maximum(ratio(sums), NO_ERROR)
+    values: Values = np.minimum(10 * np.log10(255.0**2 / means), MAX_PSNR)
+    return values
+
+
+ELEMENTWISE = (ratio, decibel)
+"""Of (2, ...) they may be asked for all draws of a bootstrap at once: each value comes from its own two sums."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +142,8 @@ def _resampled(
     np.add.at(sums, group, values)
     weights = rng.multinomial(num_groups, np.full(num_groups, 1 / num_groups), size=RESAMPLES).astype(np.float64)
     drawn = np.tensordot(weights, sums, axes=1)
+    if measure.of_sums in ELEMENTWISE:
+        return measure.of_sums(np.moveaxis(drawn, 1, 0))
     return np.stack([measure.of_sums(one) for one in drawn])
 
 
