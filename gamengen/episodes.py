@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 
 from gamengen.contract import ContractMismatch, GameContract, check_actions, read_game_contract, to_dict
 from gamengen.durable import DamagedFile, read_sealed_json
-from gamengen.frame_png import decode_png
+from gamengen.frame_png import decode_pngs
 from gamengen.frames import check_size
 from gamengen.hub import read_bytes
 
@@ -161,6 +161,19 @@ def read_episodes(
     return _read(folder, infos, read_contract(folder))
 
 
+def read_frames(folder: str | Path, wanted: Mapping[EpisodeInfo, Sequence[int]]) -> Iterator[np.ndarray]:
+    """Some frames of some episodes, in the order of `wanted`: only these are decoded.
+
+    Args:
+        wanted: episodes of `list_episodes`, in its order, and the numbers of n >= 1 frames of each.
+    Returns:
+        uint8 (n, H, W, 3) of each episode. Raises as `read_episodes`.
+    """
+    for info, rows, where in _read_rows(Path(folder), list(wanted), read_contract(folder)):
+        images = rows.column("image").take(pa.array(wanted[info])).to_pylist()
+        yield decode_pngs([image["bytes"] for image in images], where)
+
+
 def dataset_fingerprint(folder: str | Path) -> str:
     """Hex sha256 over the contract and the sha256 of every data file: changes when any of them does. Reads no frame."""
     digest = hashlib.sha256(json.dumps(to_dict(read_contract(folder)), sort_keys=True).encode())
@@ -220,7 +233,7 @@ def episode_from_rows(rows: pa.Table, split: str, where: str) -> Episode:
         raise ValueError(f"{where}: steps are not consecutive; the file and its index do not belong together")
     lives, ram = columns["lives"], columns["ram"]
     return Episode(
-        frames=_decode([image["bytes"] for image in columns["image"]], where),
+        frames=decode_pngs([image["bytes"] for image in columns["image"]], where),
         actions=np.array(columns["action"][:-1], np.int64),
         rewards=np.array(columns["reward"][:-1], np.float32),
         terminated=columns["terminated"][-1], truncated=columns["truncated"][-1],
@@ -247,6 +260,17 @@ def _streams(folder: str | Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def _read(folder: Path, infos: list[EpisodeInfo], game: GameContract) -> Iterator[Episode]:
+    for info, rows, where in _read_rows(folder, infos, game):
+        episode = episode_from_rows(rows, info.split, where)
+        check_actions(episode.actions.tolist(), game, where)
+        height, width = episode.frames.shape[1:3]
+        check_size(height, width, game.frame_height, game.frame_width, where)
+        yield episode
+
+
+def _read_rows(
+    folder: Path, infos: list[EpisodeInfo], game: GameContract
+) -> Iterator[tuple[EpisodeInfo, pa.Table, str]]:
     entries = {entry["file"]: entry for _, stream in _streams(folder) for entry in stream["files"]}
     tables: dict[str, tuple[str, pa.Table]] = {}  # the newest file of each split: a stream's splits take turns
     for info in infos:
@@ -259,24 +283,7 @@ def _read(folder: Path, infos: list[EpisodeInfo], game: GameContract) -> Iterato
         where = f"{path}, episode {info.episode_id}"
         if rows.num_rows != info.num_frames or set(rows.column("episode_id").to_pylist()) != {info.episode_id}:
             raise ValueError(f"{where}: the rows are not where the index says; restore both or record again")
-        episode = episode_from_rows(rows, info.split, where)
-        check_actions(episode.actions.tolist(), game, where)
-        height, width = episode.frames.shape[1:3]
-        check_size(height, width, game.frame_height, game.frame_width, where)
-        yield episode
-
-
-def _decode(images: list[bytes], where: str) -> np.ndarray:
-    """PNG files -> uint8 (N, H, W, 3), each decoded into its place: a long episode is a gigabyte, once."""
-    first = decode_png(images[0], where)
-    frames = np.empty((len(images), *first.shape), np.uint8)
-    frames[0] = first
-    for index, data in enumerate(images[1:], 1):
-        frame = decode_png(data, where)
-        if frame.shape != first.shape:
-            raise ValueError(f"{where}: frame {index} is {frame.shape}, the first is {first.shape}; record it again")
-        frames[index] = frame
-    return frames
+        yield info, rows, where
 
 
 def _check_split(split: str | None) -> None:

@@ -115,3 +115,20 @@ def _encode_rgb(frame: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(frame).save(buffer, "PNG", compress_level=COMPRESSION_LEVEL)
     return buffer.getvalue()
+
+
+def decode_pngs(images: list[bytes], where: str) -> np.ndarray:
+    """PNG files -> uint8 (N, H, W, 3), each decoded into its place: a long episode is a gigabyte, once.
+
+    Raises:
+        ValueError: frames of several sizes, or what is no PNG; named by `where`.
+    """
+    first = decode_png(images[0], where)
+    frames = np.empty((len(images), *first.shape), np.uint8)
+    frames[0] = first
+    for index, data in enumerate(images[1:], 1):
+        frame = decode_png(data, where)
+        if frame.shape != first.shape:
+            raise ValueError(f"{where}: frame {index} is {frame.shape}, the first is {first.shape}; record it again")
+        frames[index] = frame
+    return frames

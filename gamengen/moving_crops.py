@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gamengen.episodes import list_episodes, read_episodes
+from gamengen.episodes import EpisodeInfo, list_episodes, read_frames
 from gamengen.frames import Padding
 from gamengen.metrics import moving_pixels
 from gamengen.noise import key_of
@@ -122,25 +122,29 @@ class MovingCrops:
 
 
 def load_crops(dataset: str | Path, padding: Padding, config: CropConfig, align: int) -> MovingCrops:
-    """Read evenly spaced frames of the training split, one episode in memory at a time.
+    """Read evenly spaced frames of the training split; only these and the ones before them are decoded.
 
     Raises:
         ValueError: the split is empty.
     """
-    total = sum(info.num_frames for info in list_episodes(dataset, "train"))
+    infos = list_episodes(dataset, "train")
+    total = sum(info.num_frames for info in infos)
     if total == 0:
         raise ValueError(f"{dataset} has no complete episode in its training split: record more")
     step = max(1.0, total / config.max_train_frames)
-    kept, moving = [], []
+    wanted: dict[EpisodeInfo, list[int]] = {}
     seen = 0
-    for episode in read_episodes(dataset, "train"):
-        frames = episode.frames
-        first, last = int(np.ceil(seen / step)), int(np.ceil((seen + len(frames)) / step))
-        rows = (np.arange(first, last) * step - seen).astype(int).clip(0, len(frames) - 1)
-        kept.append(_padded(frames[rows], padding))
-        before = frames[np.maximum(rows - 1, 0)]
-        moving.append(_padded(moving_pixels(before, frames[rows])[..., None], padding)[..., 0])
-        seen += len(frames)
+    for info in infos:
+        first, last = int(np.ceil(seen / step)), int(np.ceil((seen + info.num_frames) / step))
+        rows = (np.arange(first, last) * step - seen).astype(int).clip(0, info.num_frames - 1)
+        if len(rows):  # each frame beside the one before it
+            wanted[info] = np.concatenate([np.maximum(rows - 1, 0), rows]).tolist()
+        seen += info.num_frames
+    kept, moving = [], []
+    for pairs in read_frames(dataset, wanted):
+        before, frames = np.split(pairs, 2)
+        kept.append(_padded(frames, padding))
+        moving.append(_padded(moving_pixels(before, frames)[..., None], padding)[..., 0])
     return MovingCrops(np.concatenate(kept), np.concatenate(moving), config, align)
 
 

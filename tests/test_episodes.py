@@ -19,6 +19,7 @@ from gamengen.episodes import (
     list_episodes,
     read_contract,
     read_episodes,
+    read_frames,
     verify_dataset,
 )
 from gamengen.splits import split_of
@@ -69,6 +70,17 @@ def test_episodes_come_back_as_they_were(dataset: tuple[Path, list[Episode]], ga
     assert read_contract(folder) == game
     assert [e.index_in_stream for e in read_episodes(folder, "validation")] == [1]
     assert [e.episode_id for e in read_episodes(folder, episode_ids=["main-000004"])] == ["main-000004"]
+
+
+def test_some_frames_are_those_of_the_whole_episodes(dataset: tuple[Path, list[Episode]]) -> None:
+    folder, written = dataset
+    episodes = {episode.episode_id: episode for episode in written}
+    infos = list_episodes(folder)
+    wanted = {info: [info.num_frames - 1, 0, info.num_frames // 2] for info in infos[1:]}
+    found = list(read_frames(folder, wanted))
+    assert len(found) == len(infos) - 1 > 0
+    for (info, numbers), frames in zip(wanted.items(), found, strict=True):
+        assert np.array_equal(frames, episodes[info.episode_id].frames[numbers])
 
 
 def test_listing_agrees_with_reading(dataset: tuple[Path, list[Episode]]) -> None:

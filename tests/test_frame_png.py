@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gamengen.frame_png import FrameEncoder, decode_png
+from gamengen.frame_png import FrameEncoder, decode_png, decode_pngs
 
 
 def coloured(num_colours: int, height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -58,3 +58,11 @@ def test_damaged_and_wrong_input_is_named() -> None:
         decode_png(data[: len(data) // 2], "row 7")
     with pytest.raises(ValueError, match=r"expected uint8 \(H, W, 3\)"):
         FrameEncoder().encode(np.zeros((4, 4, 3), np.float32))
+
+
+def test_frames_of_several_sizes_are_refused_by_name() -> None:
+    encoder = FrameEncoder()
+    small, large = (encoder.encode(np.zeros((side, 4, 3), np.uint8)) for side in (4, 5))
+    assert decode_pngs([small, small], "here").shape == (2, 4, 4, 3)
+    with pytest.raises(ValueError, match=r"here: frame 1 is \(5, 4, 3\), the first is \(4, 4, 3\)"):
+        decode_pngs([small, large], "here")
