@@ -25,6 +25,8 @@ from gamengen.training_config import Batch, LossFunction, Modules, TrainingConfi
 from gamengen.training_state import (
     Snapshot,
     build_average,
+    forward_precision,
+    keep_float32,
     load_average,
     load_optimizer,
     load_weights,
@@ -83,6 +85,7 @@ class TrainingRun:
                 module.enable_gradient_checkpointing()
             if config.compile:
                 module.compile()
+        keep_float32(self.accelerator)
         self.global_batch = config.train_batch_size * config.gradient_accumulation_steps * ranks
         self.base_rate = config.learning_rate * (self.global_batch if config.scale_lr else 1)
         self.loss_module, self.optimizer = self.accelerator.prepare(
@@ -121,7 +124,7 @@ class TrainingRun:
             }
             noise = training_noise(self.config.seed, self.step, indices, self.accelerator.device)
             self.fetch_seconds += time.perf_counter() - fetch_started
-            with context:
+            with context, forward_precision(self.accelerator):
                 per_sample, logs = self.loss_module(batch, noise)
                 loss = per_sample.mean() / self.config.gradient_accumulation_steps
                 self.accelerator.backward(loss)
@@ -224,13 +227,9 @@ class TrainingRun:
         optimizer = self.optimizer.state_dict()
         snapshot = Snapshot(self.trained, self.parameters, optimizer, self.ema, numbers, keep=main)
         publish_checkpoint(
-            self.output_dir,
-            self.step,
-            snapshot.write,
-            is_main_process=main,
-            barrier=self.accelerator.wait_for_everyone,
-            total_limit=self.config.checkpoints_total_limit,
-        )
+            self.output_dir, self.step, snapshot.write, is_main_process=main,
+            barrier=self.accelerator.wait_for_everyone, total_limit=self.config.checkpoints_total_limit,
+        )  # fmt: skip
         self.saved_step = self.step
 
     def resume(self) -> None:

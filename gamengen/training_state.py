@@ -8,11 +8,13 @@ each held everything (one process, data parallel) or a part (FSDP2): each kind c
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from diffusers import ModelMixin
 from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file, save_file
@@ -36,6 +38,19 @@ def placed_like(value: Tensor, target: Tensor) -> Tensor:
     if not isinstance(target, DTensor):
         return value
     return distribute_tensor(value.to(target.device), target.device_mesh, target.placements, src_data_rank=None)
+
+
+def keep_float32(accelerator: Accelerator) -> None:
+    """Before `prepare`: FSDP2 would gather the weights in half precision, and save them so where they are whole."""
+    plugin = getattr(accelerator.state, "fsdp_plugin", None)
+    if plugin is not None:
+        plugin.mixed_precision_policy = None
+
+
+def forward_precision(accelerator: Accelerator) -> contextlib.AbstractContextManager[Any]:
+    """Around a forward: under FSDP2 autocast, as Accelerate puts it around the forward of other models by itself."""
+    context: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+    return accelerator.autocast() if accelerator.is_fsdp2 else context
 
 
 class Snapshot:
@@ -132,26 +147,44 @@ def build_average(config: TrainingConfig, parameters: Sequence[nn.Parameter]) ->
     )  # fmt: skip
 
 
-def make_whole(root: nn.Module) -> list[FSDPModule]:
-    """Give every rank all weights of FSDP2 modules, so that one rank alone may use them; gives those modules."""
-    shared: list[FSDPModule] = [module for module in root.modules() if isinstance(module, FSDPModule)]
-    for module in shared:
-        module.unshard()
-    return shared
+def make_whole(root: nn.Module) -> Callable[[], None]:
+    """Put whole parameters in the place of those that ranks share, so that one rank alone may use and write them.
+
+    Every rank calls this. (FSDP2's own `unshard` is undone by every `state_dict`, and its forwards gather again.)
+
+    Returns:
+        A function that puts the shared ones back.
+    """
+    parameters: list[tuple[nn.Module, str, Any]] = [
+        (module, name, parameter)
+        for module in root.modules()
+        for name, parameter in module._parameters.items()
+        if isinstance(parameter, DTensor)
+    ]
+    for module, name, parameter in parameters:
+        module._parameters[name] = nn.Parameter(whole(parameter.detach()), parameter.requires_grad)
+    gathering = [module for module in root.modules() if isinstance(module, FSDPModule)]
+    hooks = [(module, module._forward_pre_hooks, module._forward_hooks) for module in gathering]
+    for module in gathering:
+        module._forward_pre_hooks, module._forward_hooks = OrderedDict(), OrderedDict()
+
+    def undo() -> None:
+        for module, name, parameter in parameters:
+            module._parameters[name] = parameter
+        for module, before, after in hooks:
+            module._forward_pre_hooks, module._forward_hooks = before, after
+
+    return undo
 
 
 @contextlib.contextmanager
 def whole_modules(root: nn.Module) -> Iterator[None]:
     """`make_whole` inside this block; every rank enters and leaves it."""
-    shared = make_whole(root)
-    for module in shared:
-        module.set_reshard_after_forward(False, recurse=False)
+    undo = make_whole(root)
     try:
         yield
     finally:
-        for module in shared:
-            module.reshard()
-            module.set_reshard_after_forward(True, recurse=False)
+        undo()
 
 
 def _read_weights(folder: Path, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:

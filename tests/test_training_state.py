@@ -6,10 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from diffusers.training_utils import EMAModel
 
 from gamengen.training_state import (
@@ -25,7 +28,7 @@ from gamengen.training_state import (
 )
 from tests.test_training import ROOT, assert_same, checkpoint_state, figures
 from tests.test_training_run import Line, make_line
-from tests.train_tiny import GLOBAL_BATCH, run
+from tests.train_tiny import CONFIG, GLOBAL_BATCH, run
 
 
 def a_state(seed: int) -> tuple[Line, torch.optim.AdamW, EMAModel]:
@@ -96,7 +99,27 @@ def test_tensors_that_nobody_shares_are_left_alone() -> None:
         pass
 
 
-def launch(folder: Path, program: str, ranks: int, config: dict[str, int], kill_at: int = -1) -> int:
+def validated(folder: Path) -> dict[str, torch.Tensor]:
+    """What one rank alone saw and wrote."""
+    return dict(UNet2DConditionModel.from_pretrained(folder / "validated").state_dict())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_shared_weights_stay_float32_under_autocast(tmp_path: Path) -> None:
+    """FSDP2 would gather them as bfloat16, and a world would be written with three digits."""
+    half = {"train_batch_size": GLOBAL_BATCH // 2, "num_processes": 2, "max_train_steps": 2, "mixed_precision": "bf16"}
+    launch(tmp_path / "fsdp", "tests.train_fsdp", 2, half)
+    seen = validated(tmp_path / "fsdp")
+    assert {value.dtype for value in seen.values()} == {torch.float32}
+    assert any(not torch.equal(value, value.bfloat16().float()) for value in seen.values())
+    assert_same(seen, checkpoint_state(tmp_path / "fsdp" / "checkpoint-2")["unet_ema"])
+    run(tmp_path / "float32", replace(CONFIG, max_train_steps=2))
+    losses = [[line["loss"] for line in figures(tmp_path / name).values()] for name in ("fsdp", "float32")]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02) and losses[0] != pytest.approx(losses[1], rel=1e-6)
+
+
+def launch(folder: Path, program: str, ranks: int, config: dict[str, Any], kill_at: int = -1) -> int:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(ranks), "--standalone"]
     done = subprocess.run(
         [*command, "-m", program, str(folder), json.dumps(config), str(kill_at)], cwd=ROOT, check=False,
@@ -120,6 +143,8 @@ def test_ranks_that_share_the_weights_equal_one_rank_and_continue_each_others_ru
         assert_same(state[part], expected[part], part, atol=1e-6)
     for step, line in figures(tmp_path / "fsdp").items():
         assert line == pytest.approx(figures(tmp_path / "one")[step], rel=1e-4), step
+
+    assert_same(validated(tmp_path / "fsdp"), state["unet_ema"])
 
     assert launch(tmp_path / "killed", "tests.train_fsdp", 2, half, kill_at=5) != 0
     assert (tmp_path / "killed" / "checkpoint-4").is_dir() and not (tmp_path / "killed" / "checkpoint-6").exists()

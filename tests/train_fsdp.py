@@ -22,7 +22,9 @@ from accelerate.utils import DistributedType
 from torch.distributed.tensor import DTensor
 
 from gamengen import training_run
+from gamengen.training import Modules
 from tests.train_tiny import CONFIG, run
+from tests.worlds import LENGTH
 
 CONFIG_FILE = Path(__file__).parent.parent / "accelerate_configs" / "fsdp.yaml"
 
@@ -47,4 +49,17 @@ if __name__ == "__main__":
         return original(self, batches)  # type: ignore[arg-type]
 
     training_run.TrainingRun.optimize = checked  # type: ignore[method-assign]
-    run(Path(sys.argv[1]), replace(CONFIG, **json.loads(sys.argv[2])), kill_at=int(sys.argv[3]))
+    output_dir = Path(sys.argv[1])
+
+    def validate(modules: Modules, step: int) -> dict[str, float]:
+        """On one rank alone, as train_unet does it: use the weights, and write them."""
+        unet = modules["unet"]
+        values = [torch.zeros(1, unet.config["in_channels"], 8, 8), 0, torch.zeros(1, LENGTH, 19)]
+        assert unet.dtype == torch.float32 and not any(isinstance(p, DTensor) for p in unet.parameters())
+        for _ in range(2):
+            unet(*values, timestep_cond=torch.zeros(1, unet.config["time_cond_proj_dim"]))
+        unet.save_pretrained(output_dir / "validated")
+        return {}
+
+    config = replace(CONFIG, **json.loads(sys.argv[2]))
+    run(output_dir, config, kill_at=int(sys.argv[3]), validate=validate)
