@@ -130,6 +130,19 @@ def test_divergence_is_the_mean_difference_in_levels() -> None:
     assert played.step(1).t == 2, "the old game goes on"
 
 
+def test_a_picture_is_begun_again_until_another_start_is_chosen() -> None:
+    played = Played(counter_source(), seed=2)
+    picture = StartState(np.full((1, 32, 32, 3), 9, np.uint8), np.zeros(0, np.int64), name="dropped picture")
+    played.session.begin(start=picture)
+    played.listen()
+    played.step(1)
+    played.do("restart")
+    assert (played.frames[-1].panes[0] == 9).all() and played.frames[-1].t == 0
+    played.do("restart", start=1)
+    played.do("restart")
+    assert played.state["name"] == "start 1" and (played.frames[-1].panes[0] != 9).any()
+
+
 def test_the_controls_change_hands() -> None:
     played = Played(counter_source())
     assert played.step(2).action == 2

@@ -53,6 +53,7 @@ class Session:
         self.controller_name = source.first_controller
         self._pool = pool
         self._start: StartState | None = None
+        self._picture: StartState | None = None
         self._index, self._seed, self._frame_ids = 0, seed, 0
         self._controller: Controller | None = None
         self._message: FrameMessage | None = None
@@ -89,18 +90,21 @@ class Session:
     # Worker.
 
     def begin(self, index: int | None = None, seed: int | None = None, start: StartState | None = None) -> None:
-        """A game from a start state of the gallery, or from one that was dropped in.
+        """A game from a start state of the gallery, or from one that was dropped in; without either, the same again.
 
         Raises:
             ValueError: no such state, or one that the world cannot take; the old game goes on.
         """
+        again = index is None
         index, seed = self._index if index is None else index, self._seed if seed is None else seed
         if not 0 <= index < len(self.source.starts):
             raise ValueError(f"start state {index}: expected 0 to {len(self.source.starts) - 1}")
-        start = self.source.start_at(index, seed) if start is None else start
+        picture = start or (self._picture if again else None)
+        start = picture or self.source.start_at(index, seed)
         if self._truth is not None:
             self._truth.reset([start], [seed])
         self._pool.reset(self.game, start, seed)
+        self._picture = picture
         self._index, self._seed, self._start, self.ended, self._alone_until = index, seed, start, False, 0
         self._keyframes.clear()
         self.steps.clear()
