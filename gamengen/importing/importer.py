@@ -139,8 +139,6 @@ class Importer:
                     reports[clip.name] = self._import(clip, number, next(iter(reports.values()), None), progress)
                     new_clips.append(reports[clip.name])
             shutil.rmtree(self._stages, ignore_errors=True)
-            with contextlib.suppress(OSError):  # imports of other names are under way in it
-                (self.folder / _STAGE_FOLDER).rmdir()
             write_card(self.folder, self.game)
         estimate = self._sample.estimate() if new_clips else None
         return Imported([reports[clip.name] for clip in clips], new_clips, estimate)
