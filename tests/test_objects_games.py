@@ -27,6 +27,13 @@ def test_skiing_agrees_with_the_memory() -> None:
     assert np.ptp(memory[:, 25]) > 20, "the skier did not move"
     agree(skier.x, memory[:, 25] + 5.0, game_objects("ALE/Skiing-v5").objects["skier"].resolution)
 
+    # The console keeps eight things on the slope, gates and trees, by their height; the gates' flags are among them.
+    flag = tracks["flag"]
+    whole = flag.share > 0.99
+    assert whole.mean() > 0.8 and np.ptp(flag.y[whole]) > 50
+    nearest = np.abs(flag.y[whole, None] - (187 - memory[whole, 86:94])).min(1)
+    agree(nearest, np.zeros(len(nearest)), game_objects("ALE/Skiing-v5").objects["flag"].resolution - 1)
+
 
 def test_freeway_agrees_with_the_memory() -> None:
     def mostly_up(memory: np.ndarray, random: np.random.Generator, t: int) -> int:
