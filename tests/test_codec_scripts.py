@@ -17,7 +17,7 @@ from gamengen.start_states import read_start_states
 from tests.codec_data import block_dataset, block_game, small_codec
 from tests.test_scripts import SCRIPTS, load
 
-STAGES = ("train_vae", "encode_latents", "finetune_decoder")
+STAGES = ("train_vae", "encode_latents", "finetune_decoder", "train_unet")
 MODULES = {path.stem: load(path) for path in SCRIPTS if path.stem in STAGES}
 SMALL = ["--train_batch_size", "2", "--validation_frames", "8", "--lr_warmup_steps", "0", "--validation_steps", "0"]
 VAE = ["--patch_size", "4", "--latent_channels", "2", "--encoder_width", "8", "--decoder_width", "8"]
@@ -94,6 +94,22 @@ def test_a_dry_run_estimates_disk_and_time(root: Path, capsys: pytest.CaptureFix
     run("encode_latents", *flags)
     text = capsys.readouterr().out
     assert "MB" in text and "minutes to encode" in text and not (root / "planned").exists()
+
+
+def test_every_plan_with_its_inputs_there_says_what_it_will_cost(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """tests/test_scripts.py plans without inputs, where some scripts can only say which is missing."""
+    inputs = {
+        "train_vae": ["--dataset", root / "data"],
+        "finetune_decoder": ["--dataset", root / "data", "--vae", root / "vae"],
+        "train_unet": ["--latents", root / "latents"],
+    }
+    for script, flags in inputs.items():
+        run(script, *flags, "--output_dir", root / "planned", "--dry_run")
+        text = capsys.readouterr().out
+        assert f"{script}: dry run" in text and "parameters" in text and "steps" in text, script
+        assert not (root / "planned").exists()
 
 
 def test_two_processes_make_the_same_shards(root: Path) -> None:

@@ -24,8 +24,9 @@ def killed(programs: str, ranks: int, points: str) -> dict[str, Any]:
     return results
 
 
-def test_kills_at_three_events_of_each_program_cost_nothing() -> None:
-    for name, result in killed("each", 1, "3").items():
+def test_kills_at_three_events_of_a_checkpoint_a_shard_and_an_episode_cost_nothing() -> None:
+    """The first, the middle and the last, each before, torn where it can be, and after."""
+    for name, result in killed("checkpoint,shards,episodes", 1, "3").items():
         assert not result["failures"], (name, result["failures"])
         assert result["points"] >= 6 and result["events"] > 20, name
 
