@@ -74,9 +74,7 @@ def test_the_graph_is_whole_and_compiled_once(eager_compiler: None) -> None:
 
 def test_without_a_compiler_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(
-        RuntimeError, match=r"needs the C\+\+ compiler 'no-such-compiler', which is not installed"
-    ):
+    with pytest.raises(RuntimeError, match=r"needs the C\+\+ compiler 'no-such-compiler', which is not installed"):
         CompiledBackend(tiny_pipeline())
 
 
