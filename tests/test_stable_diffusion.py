@@ -36,7 +36,7 @@ V2: dict[str, Any] = {
     "sample_size": 96, "upcast_attention": True,
 }  # fmt: skip
 """Of Stable Diffusion 2.1: 865.9 M parameters."""
-SMALL = {"block_out_channels": (32, 64, 64, 64), "layers_per_block": 1, "norm_num_groups": 8}
+SMALL = {"block_out_channels": (16, 32, 32, 32), "layers_per_block": 1, "norm_num_groups": 8}
 SIZES = {
     "1.4": {**V1, **SMALL, "cross_attention_dim": 24},
     "2.1": {**V2, **SMALL, "cross_attention_dim": 40, "attention_head_dim": (2, 4, 4, 4)},

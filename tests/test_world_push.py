@@ -126,6 +126,7 @@ torch.save([pipeline.unet.state_dict(), pipeline.vae.state_dict()], sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_another_process_pulls_it_and_plays_it_without_the_package_too_then_offline(
     hub: LoopbackHub, tmp_path: Path
 ) -> None:
