@@ -27,7 +27,7 @@ KEPT_LEVELS = 128
 """Timesteps whose factors are kept: those of 1, 2, 4 ... 64 steps."""
 
 Network = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
-"""(noisy, timesteps (B,), context, actions, noise_bucket), as `Denoiser.network` takes them -> the UNet's own output."""
+"""(noisy, timesteps (B,), context, actions, noise_bucket) as `Denoiser.network` takes them -> the UNet's own output."""
 
 
 @dataclass(frozen=True, kw_only=True)

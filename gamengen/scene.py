@@ -94,7 +94,7 @@ def read_scene(folder: str | Path) -> Scene:
 
 @dataclass(frozen=True)
 class Preconditioning:
-    """What the scene says at one level, as factors of the noisy sample and of the network's output: `preconditioning`."""
+    """What the scene says at one level, as factors of the noisy sample and of the output: `preconditioning`."""
 
     signal: Tensor
     noise_scale: Tensor
