@@ -32,7 +32,7 @@ def make_latents(folder: Path) -> Path:
     codec = AutoencoderCodec(vae.eval(), game)
     writer = EpisodeWriter(folder / "data", game, "main")
     for number, split in enumerate(("train", "validation", "test")):
-        frames = block_frames(6, seed=number, height=240, width=320)
+        frames = block_frames(3, seed=number, height=240, width=320)
         writer.begin(frames[0], seed=number, split=split)
         for frame in frames[1:]:
             writer.append(1, 0.0, frame)
@@ -106,8 +106,9 @@ def test_lora_from_training_to_a_stock_world(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_a_few_steps_at_full_width(tmp_path: Path) -> None:
-    """Random weights of Stable Diffusion 1.4's shape. About 14 GB of memory and 11 GB of disk."""
+    """Random weights of Stable Diffusion 1.4's shape. About 10 GB of memory, 11 GB of disk and 5 CPU minutes."""
     with torch.device("meta"):
         shapes = UNet2DConditionModel(**V1)
     torch.manual_seed(0)

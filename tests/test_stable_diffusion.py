@@ -206,6 +206,7 @@ def test_a_unet_from_scratch_is_not_taken_for_stable_diffusion() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("shape", "millions"), [(V1, 859.5), (V2, 865.9)], ids=["1.4", "2.1"])
 def test_the_true_size(tmp_path: Path, shape: dict[str, Any], millions: float) -> None:
     """GameNGen's 64 frames of 320x256, random weights on disk: 3.4 GB there and about 11 GB in memory."""
