@@ -21,7 +21,7 @@ from gamengen.world import World
 
 REAL, AGAIN = "real game", "real game, other draws"
 BALL = "ball"
-MIN_RALLY = 3
+MIN_RALLY = 2
 """Looked-at frames: a ball that is seen for less is a flicker."""
 
 Frames = npt.NDArray[np.uint8]
@@ -63,8 +63,8 @@ class AgentPlay:
 
     settings: Sequence[Setting] = (Setting("world"),)
     num_starts: int = 8
-    horizon: int = 256
-    stride: int = 2
+    horizon: int = 160
+    stride: int = 4
     """Frames between two that are read for objects and scores."""
     bins: int = 16
     share: float = 2.0

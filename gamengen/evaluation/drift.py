@@ -16,6 +16,7 @@ from gamengen.evaluation.real_game import real_game
 from gamengen.evaluation.recordings import Place, Recordings
 from gamengen.evaluation.section import Clip, Plot, Section, Table, curve
 from gamengen.evaluation.study import Setting, Study
+from gamengen.noise import key_of
 from gamengen.objects import GAMES, read_objects
 from gamengen.rollout import random_actions
 from gamengen.world import World
@@ -23,6 +24,8 @@ from gamengen.world import World
 REAL = "real game"
 KINDS = ("no-op", "random", "recorded")
 CLIP_FRAMES = 12
+MAX_PLAYED_FRAMES = 500
+"""Of each real game that is played to know the limits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,15 +134,10 @@ class Drift:
 
     def _looks(self, study: Study, world: World, place: Place, kinds: Sequence[str], stride: int) -> list[Look]:
         """A dream under each kind of actions, as many at once as the world has slots."""
-        looks = []
+        looks: list[Look] = []
         for first in range(0, len(kinds), world.num_worlds):
             actions = np.stack([self._actions(study, place, kind) for kind in kinds[first : first + world.num_worlds]])
-            excerpts = study.excerpts([place] * len(actions), 0)
-            batch = [Look(excerpt.start.frames[-1], stride) for excerpt in excerpts]
-            for step in study.dream(world, excerpts, actions, "drift"):
-                for look, frame in zip(batch, step.frames, strict=True):
-                    look.add(frame)
-            looks += batch
+            looks += _look(study, world, [place] * len(actions), actions, stride)
         return looks
 
     def _values(self, study: Study, world: World, place: Place, who: str) -> dict[str, Values]:
@@ -188,12 +186,22 @@ class Drift:
     def _real_frames(self, study: Study) -> RealFrames:
         assert study.training is not None
         known = _KNOWN.setdefault(study.training, {})
-        key = (study.held_out, self.stride, self.window, self.num_bank, self.num_pieces, self.piece_frames)
+        key = (
+            study.held_out,
+            study.seed,
+            study.real_game is None,
+            self.horizon,
+            self.stride,
+            self.window,
+            self.num_bank,
+            self.num_pieces,
+            self.piece_frames,
+        )
         if key not in known:
             places = study.training.places(self.num_bank, 0, study.seed)
             bank = [study.training.excerpt(place, 1, 0).frames[0] for place in places]
             length = min(self.piece_frames, max(study.held_out.lengths.values()) // self.stride * self.stride)
-            pieces = []
+            pieces = self._played_pieces(study)
             for place in study.held_out.places(self.num_pieces, length, study.seed):
                 first, *rest = study.held_out.excerpt(place, 1, length).frames
                 pieces.append(Look(first, self.stride))
@@ -201,6 +209,19 @@ class Drift:
                     pieces[-1].add(frame)
             known[key] = RealFrames(np.stack(bank), pieces, self.window, study.game.fps)
         return known[key]
+
+    def _played_pieces(self, study: Study) -> list[Look]:
+        """The real game from other starts under no-ops and random actions: nobody plays like that in the recordings."""
+        emulator = real_game(study, len(KINDS))
+        if emulator is None:
+            return []
+        places = study.held_out.places(len(KINDS), 1, key_of("drift limits", study.seed))
+        frames = min(self.horizon, MAX_PLAYED_FRAMES) // self.stride * self.stride
+        looks: list[Look] = []
+        for kind in KINDS[:2]:
+            actions = np.stack([self._actions(study, place, kind)[:frames] for place in places])
+            looks += _look(study, emulator, places, actions, self.stride)
+        return looks
 
 
 _KNOWN: WeakKeyDictionary[Recordings, dict[tuple[object, ...], RealFrames]] = WeakKeyDictionary()
@@ -210,8 +231,8 @@ _EXPLANATION = (
     "actions again from its beginning). Every few frames are compared with real frames of the training split: how "
     "sharp, which colours, every square of the picture with the nearest real one at its place, and how long it has "
     "stood still. A dream has left the real frames when the median of one of these over a short window is over 1.5 "
-    "times what any held-out real piece reaches, and over what can be seen at all. The real game's own rows say how "
-    "often that alarm is false. The curves have no better or worse but the real game's. It cannot tell whether the "
+    "times what any real piece from elsewhere reaches, and over what can be seen at all. The real game's own rows say "
+    "how often that alarm is false. The curves have no better or worse but the real game's. It cannot tell whether the "
     "game is played by its rules."
 )
 
@@ -227,3 +248,15 @@ def _title(measures: Mapping[str, Measure], what: str) -> str:
 
 def _unit(measures: Mapping[str, Measure], what: str) -> str:
     return measures[what.partition("/")[0]].unit or "share"
+
+
+def _look(
+    study: Study, world: World, places: Sequence[Place], actions: npt.NDArray[np.int64], stride: int
+) -> list[Look]:
+    """Dreams from the places, one a slot."""
+    excerpts = study.excerpts(places, 0)
+    looks = [Look(excerpt.start.frames[-1], stride) for excerpt in excerpts]
+    for step in study.dream(world, excerpts, actions, "drift"):
+        for look, frame in zip(looks, step.frames, strict=True):
+            look.add(frame)
+    return looks

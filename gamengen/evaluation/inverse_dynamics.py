@@ -36,7 +36,7 @@ class InverseDynamicsConfig:
     """Frames before the one on which the action was chosen: how things moved without it."""
     seconds_after: float = 0.2
     """Of frames after the action, at least three: a game may show an action late."""
-    max_transitions: int = 20_000
+    max_transitions: int = 12_000
     """Of the training split, in pieces spread over its episodes."""
     piece_length: int = 250
     """Transitions of a piece."""

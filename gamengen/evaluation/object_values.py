@@ -31,7 +31,8 @@ OBJECT_MEASURES: Mapping[str, Measure] = {
     "error_curve": Measure(title="position error", unit="px", better="lower"),
     "error_to": Measure(title="mean position error", unit="px", better="lower"),
     "doubled": Measure(title="doubled", better="lower", digits=3),
-    "visible": Measure(title="visible share", digits=3),
+    # More than in the real game is no better: a paddle that stands where the real one has left the picture.
+    "visible": Measure(title="visible share", better="", digits=3),
     "kept_curve": Measure(title="rollouts that have lost no object", digits=3),
     "first_lost": Measure(title="frames until the first object is lost", unit="frames", digits=1),
     "readable": Measure(title="readable", digits=3),

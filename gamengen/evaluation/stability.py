@@ -58,12 +58,12 @@ class Stability:
         return {
             "round_trip": Measure(title="went and came back"),
             "went": Measure(title="way out, share of the real game's", better=""),
-            "left": Measure(title="left of the way out after the way back", better="lower"),
+            "left": Measure(title="left of the way out after the way back, where it went", better=""),
         }
 
     @property
     def ranked_by(self) -> Sequence[str]:
-        return [f"{setting.label}/left" for setting in self.settings]
+        return [f"{setting.label}/round_trip" for setting in self.settings]
 
     def missing(self, study: Study) -> str | None:
         """It needs the real game, and actions that undo each other there."""
