@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from gamengen.durable import read_json, write_json
 from gamengen.training_config import Modules, TrainingConfig
 
 STATE_FILE = "training_state.pt"
@@ -87,6 +88,9 @@ class Snapshot:
         """Fill the folder of a checkpoint; only where `keep` was set."""
         for name, (module, values) in self._weights.items():
             module.save_config(folder / name)
+            config = read_json(folder / name / "config.json")
+            config.pop("_name_or_path", None)  # where on this machine the weights came from
+            write_json(folder / name / "config.json", config)
             contiguous = {key: value.contiguous() for key, value in values.items()}
             save_file(contiguous, folder / name / WEIGHTS_FILE, metadata={"format": "pt"})
         with open(folder / STATE_FILE, "wb") as file:

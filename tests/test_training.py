@@ -66,8 +66,8 @@ def weights(modules: Modules) -> dict[str, Tensor]:
 
 
 def figures(folder: Path) -> dict[int, dict[str, float]]:
-    """The newest line of each step; what a clock measured is left out."""
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    """The newest line of each step, without those of validations; what a clock measured is left out."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines() if '"loss"' in line]
     return {line.pop("step"): {k: line[k] for k in ("loss", "mse", "lr", "grad_norm")} for line in lines}
 
 
