@@ -46,8 +46,26 @@ def test_in_the_real_game_it_is_the_same_and_a_lost_ball_is_noticed() -> None:
         assert lie["world/distance"].value > max(0.1, truth[f"{AGAIN}/distance"].value)
     assert without["world/value_gap"].value > 0.3 and without["world/in_play"].value < truth["world/in_play"].value / 2
     assert sum(truth[f"world/actions/{a.meaning}"].value for a in study.game.actions) == pytest.approx(1)
+    assert truth[f"{REAL}/looks"].value > 0.2
     (section,) = METRIC.sections(truth)
+    assert not section.notes
     assert [row[0] for row in section.tables[0].rows] == [REAL, AGAIN, "world"]
+
+
+class Blind(FollowsBall):
+    """Does not care what it sees."""
+
+    def judge(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.full((len(self.newest), 6), 1 / 6), np.zeros(len(self.newest))
+
+
+def test_an_agent_that_does_not_look_is_no_judge() -> None:
+    study = pong_study(num_worlds=2, agent=Blind())
+    figures = evaluate(pong_study(CopyLastFrame(study.world), agent=study.agent), [METRIC])["agent_play"].figures
+    assert figures["world/distance"].value == 0, "it plays the same in any world,"
+    assert figures[f"{REAL}/looks"].value == pytest.approx(0)
+    (section,) = METRIC.sections(figures)
+    assert "hardly depend on what it sees" in section.notes[0], "and the report says so"
 
 
 def test_without_an_agent_it_says_so() -> None:

@@ -24,6 +24,11 @@ BALL = "ball"
 MIN_RALLY = 2
 """Looked-at frames: a ball that is seen for less is a flicker."""
 
+READINGS = 5
+"""Of a score, at the beginning and at the end of a game."""
+BLIND = 0.05
+"""An agent that looks less than this at the screen is no judge, and the report says so."""
+
 Frames = npt.NDArray[np.uint8]
 
 
@@ -76,6 +81,7 @@ class AgentPlay:
         """See `_EXPLANATION`."""
         return {
             "actions": Measure(title="chosen", better=""),
+            "looks": Measure(title="how much it looks at the screen", better=""),
             "distance": Measure(title="distance of its actions", better="lower", of_sums=total_variation),
             "value": Measure(title="value estimate", better=""),
             "value_curve": Measure(title="value estimate", better=""),
@@ -127,7 +133,11 @@ class AgentPlay:
         """Side by side."""
         who = [one for one in (REAL, AGAIN, *(s.label for s in self.settings)) if f"{one}/distance" in figures]
         things = sorted({path.split("/", 2)[2] for path in figures if path.split("/")[1] == "points"})
-        names = [name for name in ("distance", "value", "value_gap", "rally", "in_play") if f"{REAL}/{name}" in figures]
+        names = [
+            name
+            for name in ("looks", "distance", "value", "value_gap", "rally", "in_play")
+            if f"{REAL}/{name}" in figures
+        ]
         play = Table(
             ["played in", *(self.measures[name].title for name in names), *(f"{t} per 1000 frames" for t in things)],
             [
@@ -144,7 +154,9 @@ class AgentPlay:
         middles = [(n + 0.5) * self.horizon / self.bins for n in range(self.bins)]
         lines = {one: curve(figures[f"{one}/value_curve"], middles, dashed=one == REAL) for one in who}
         plot = Plot("agent_value", "What the agent thinks of it", "frame", "value estimate", lines)
-        return [Section("An agent in the dream", _EXPLANATION, [play, chosen], [plot])]
+        looks = figures[f"{REAL}/looks"].value if who else None
+        notes = [] if looks is None or looks >= BLIND else [_BLIND.format(looks=looks)]
+        return [Section("An agent in the dream", _EXPLANATION, [play, chosen], [plot], notes)]
 
     def clip(self, study: Study, place: Place, path: str) -> Clip | None:
         """The agent in the real game and in the dream; each under its own actions."""
@@ -163,7 +175,7 @@ class AgentPlay:
         world.reset([e.start for e in filled], [study.seed_of(e.place) for e in filled])
         rngs = [np.random.default_rng(key_of(key, study.seed, p.episode, p.frame)) for p in places]
         player.begin([excerpt.start.frames for excerpt in excerpts])
-        frames, actions, values = [], [], []
+        frames, actions, values, thoughts = [], [], [], []
         hold = max(1, round(sum(study.game.hold) / 2))
         for t in range(self.horizon):
             if t % hold == 0:
@@ -174,7 +186,9 @@ class AgentPlay:
             frames.append(shown)
             actions.append(chosen)
             values.append(value)
-        return _Played(np.stack(frames, axis=1), np.array(actions).T, np.stack(values, axis=1))
+            thoughts.append(probabilities)
+        shares = np.stack(thoughts, axis=1)
+        return _Played(np.stack(frames, axis=1), np.array(actions).T, np.stack(values, axis=1), shares)
 
     def _values(self, study: Study, game: _Played, real: _Played, row: int) -> dict[str, Values]:
         """The raw values of one start's game."""
@@ -182,7 +196,9 @@ class AgentPlay:
         mine, theirs = (np.bincount(g.actions[row], minlength=num_actions).astype(float) for g in (game, real))
         value, real_value = game.values[row], real.values[row]
         bins = np.array_split(value, self.bins)
+        from_mean = np.abs(game.probabilities[row] - game.probabilities.mean((0, 1))).sum(-1) / 2
         found = {
+            "looks": np.array([from_mean.sum(), len(from_mean)]),
             "distance": np.stack([mine, theirs]),
             "value": np.array([value.sum(), len(value)]),
             "value_curve": np.array([[part.sum() for part in bins], [float(len(part)) for part in bins]]),
@@ -203,14 +219,23 @@ class _Played:
     """(n, T)."""
     values: Values
     """(n, T), of the decision that each frame answers to."""
+    probabilities: Values
+    """(n, T, A), the same."""
 
 
 _EXPLANATION = (
     "The same agent plays from the same real starts in the real game and in the dream, and once more in the real game "
     "with other draws of its actions: that row is what chance alone does. The distance of its actions is the total "
-    "variation between how often it chooses each, 0 to 1. Its value estimate says how well it thinks it is doing. A "
-    "rally is how long the ball is seen without a break; points are read from the screen. It cannot tell whether the "
-    "dream is right where this agent never goes, and an agent that cares little for what it sees is no judge."
+    "variation between how often it chooses each, 0 to 1. How much it looks at the screen is how far a decision is "
+    "from its average one, in the same measure: an agent near 0 plays alike anywhere and is no judge. Its value "
+    "estimate says how well it thinks it is doing. A rally is how long the ball is seen without a break; points are "
+    "read from the screen at the beginning and at the end. It cannot tell whether the dream is right where this agent "
+    "never goes."
+)
+
+_BLIND = (
+    "This agent's decisions hardly depend on what it sees ({looks:.3f} in the real game): that it does the same in the "
+    "dream says nothing. Give an agent that was trained for longer."
 )
 
 
@@ -229,7 +254,8 @@ def _reading(frames: Frames, env_id: str, stride: int) -> dict[str, Values]:
         found["in_play"] = np.array([tracks[BALL].present.sum(), float(len(frames))])
     for name, numbers in read_numbers(frames, env_id).items():
         known = numbers[~np.isnan(numbers)]
-        gained = np.diff(known).clip(min=0).sum() if len(known) > 1 else 0.0
+        # Medians of both ends: a digit that flickers is no point.
+        gained = np.median(known[-READINGS:]) - np.median(known[:READINGS]) if len(known) else 0.0
         found[f"points/{name}"] = np.array([gained, stride * len(frames) / 1000])
     return found
 
