@@ -24,7 +24,8 @@ set -euo pipefail
 PYTHON=${PYTHON:-python}
 GPUS=${GPUS:-${SLURM_GPUS_ON_NODE:-8}}
 RANKS=$((SLURM_NNODES * GPUS))
-HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+HEAD=${HEAD%%$'\n'*} # the first; a pipe into head would end scontrol by a signal when it has more to say
 PORT=${PORT:-$((20000 + SLURM_JOB_ID % 20000))}
 
 # --num_processes: fewer ranks than these are an error and not a slow surprise.

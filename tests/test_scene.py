@@ -156,6 +156,9 @@ def test_it_travels_with_the_world_folder(tmp_path: Path) -> None:
     loaded.save_pretrained(tmp_path / "again")
     assert torch.equal(read_scene(tmp_path / "again").median, world.scene.median)
     (tmp_path / "again" / "scene.safetensors").unlink()
+    with pytest.raises(ValueError, match="scene.safetensors is missing"):  # the manifest lists it
+        GameNGenPipeline.from_pretrained(tmp_path / "again")
+    (tmp_path / "again" / "manifest.json").unlink()
     with pytest.raises(FileNotFoundError, match="scene.safetensors is missing"):
         GameNGenPipeline.from_pretrained(tmp_path / "again")
 
