@@ -49,6 +49,17 @@ def test_limits_are_never_below_what_can_be_seen(real: tuple[RealFrames, np.ndar
     assert frames.first_outside(one) == (None, None)  # one odd frame is no drift
 
 
+def test_limits_widen_by_what_a_codec_shows(real: tuple[RealFrames, np.ndarray]) -> None:
+    frames, shown = real
+    blur = Blurs(pong_study().world)
+    blurred = look(shown).through(lambda kept: np.stack([blur.lie(0, frame) for frame in kept]))
+    assert blurred is not None and look(shown).through(lambda kept: None) is None
+    distances = frames.distances(blurred)
+    assert frames.first_outside(distances)[0] == 0
+    assert frames.first_outside(distances, frames.limits_with([blurred])) == (None, None)
+    assert (frames.limits_with([]) == frames.limits).all()
+
+
 def test_the_parts() -> None:
     frame = np.zeros((4, 4, 3), np.uint8)
     assert sharpness(frame) == 0 and colour_histogram(frame)[0] == 1

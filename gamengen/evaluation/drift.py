@@ -62,6 +62,8 @@ class Drift:
         """Curves over time, and when a dream left the real frames."""
         return {
             "inside": Measure(title=f"frames inside, of {self.horizon}", unit="frames", digits=0),
+            # No rank: a worse codec has wider limits.
+            "inside_codec": Measure(title="frames within what its codec shows", unit="frames", better="", digits=0),
             "stayed": Measure(title="dreams inside to the end"),
             "left_by": Measure(title="left by", better=""),
             "inside_curve": Measure(title="dreams inside"),
@@ -104,7 +106,7 @@ class Drift:
         """When dreams leave the real frames, and what they become."""
         labels = [_label(who, kind) for who in (REAL, *(s.label for s in self.settings)) for kind in KINDS]
         labels = [label for label in labels if f"{label}/inside" in figures]
-        columns = ["inside", "stayed", "stall"]
+        columns = ["inside", "inside_codec", "stayed", "stall"]
         rows = [(label, [figures.get(f"{label}/{name}") for name in columns]) for label in labels]
         tables = [Table(["dream", *(self.measures[name].title for name in columns)], rows)]
         found = [(label, [figures[f"{label}/left_by/{name}"] for name in DISTANCES]) for label in labels]
@@ -151,10 +153,12 @@ class Drift:
         real_frames, frames = self._real_frames(study), look.frames
         distances = real_frames.distances(look)
         when, what = real_frames.first_outside(distances)
+        later, _ = real_frames.first_outside(distances, self._codec_limits(study))
         inside = self.horizon if when is None else when * self.stride
         ends = (np.arange(self.bins) + 1) * self.horizon / self.bins
         values = {
             "inside": np.array([inside, 1.0]),
+            "inside_codec": np.array([self.horizon if later is None else later * self.stride, 1.0]),
             "stayed": np.array([when is None, 1.0]),
             "inside_curve": np.stack([inside >= ends, np.ones(self.bins)]),
             "sharpness_curve": self._curve(real_frames.relative_sharpness(frames)),
@@ -186,29 +190,35 @@ class Drift:
     def _real_frames(self, study: Study) -> RealFrames:
         assert study.training is not None
         known = _KNOWN.setdefault(study.training, {})
-        key = (
-            study.held_out,
-            study.seed,
-            study.real_game is None,
-            self.horizon,
-            self.stride,
-            self.window,
-            self.num_bank,
-            self.num_pieces,
-            self.piece_frames,
-        )
+        key = (self._made_of, study.held_out, study.seed, study.real_game is None)
         if key not in known:
             places = study.training.places(self.num_bank, 0, study.seed)
             bank = [study.training.excerpt(place, 1, 0).frames[0] for place in places]
-            length = min(self.piece_frames, max(study.held_out.lengths.values()) // self.stride * self.stride)
-            pieces = self._played_pieces(study)
-            for place in study.held_out.places(self.num_pieces, length, study.seed):
-                first, *rest = study.held_out.excerpt(place, 1, length).frames
-                pieces.append(Look(first, self.stride))
-                for frame in rest:
-                    pieces[-1].add(frame)
+            pieces = [*self._recorded_pieces(study), *self._played_pieces(study)]
             known[key] = RealFrames(np.stack(bank), pieces, self.window, study.game.fps)
         return known[key]
+
+    def _codec_limits(self, study: Study) -> npt.NDArray[np.float64]:
+        """The limits if real frames through the world's codec were real too."""
+        known = _CODEC_LIMITS.setdefault(study.world, {})
+        if self._made_of not in known:
+            shown = [piece.through(study.world.reconstruct) for piece in self._recorded_pieces(study)]
+            known[self._made_of] = self._real_frames(study).limits_with([piece for piece in shown if piece is not None])
+        return known[self._made_of]
+
+    @property
+    def _made_of(self) -> tuple[int, ...]:
+        return self.horizon, self.stride, self.window, self.num_bank, self.num_pieces, self.piece_frames
+
+    def _recorded_pieces(self, study: Study) -> list[Look]:
+        length = min(self.piece_frames, max(study.held_out.lengths.values()) // self.stride * self.stride)
+        pieces = []
+        for place in study.held_out.places(self.num_pieces, length, study.seed):
+            first, *rest = study.held_out.excerpt(place, 1, length).frames
+            pieces.append(Look(first, self.stride))
+            for frame in rest:
+                pieces[-1].add(frame)
+        return pieces
 
     def _played_pieces(self, study: Study) -> list[Look]:
         """The real game from other starts under no-ops and random actions: nobody plays like that in the recordings."""
@@ -225,6 +235,7 @@ class Drift:
 
 
 _KNOWN: WeakKeyDictionary[Recordings, dict[tuple[object, ...], RealFrames]] = WeakKeyDictionary()
+_CODEC_LIMITS: WeakKeyDictionary[World, dict[tuple[int, ...], npt.NDArray[np.float64]]] = WeakKeyDictionary()
 
 _EXPLANATION = (
     "Long dreams from real starts: nobody plays, random actions, and the recorded ones (when the episode is over, its "
@@ -232,8 +243,9 @@ _EXPLANATION = (
     "sharp, which colours, every square of the picture with the nearest real one at its place, and how long it has "
     "stood still. A dream has left the real frames when the median of one of these over a short window is over 1.5 "
     "times what any real piece from elsewhere reaches, and over what can be seen at all. The real game's own rows say "
-    "how often that alarm is false. The curves have no better or worse but the real game's. It cannot tell whether the "
-    "game is played by its rules."
+    "how often that alarm is false. A world whose codec shows other colours or edges is outside at once; the second "
+    "column counts real frames through the world's codec as real. The curves have no better or worse but the real "
+    "game's. It cannot tell whether the game is played by its rules."
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +66,15 @@ class Look:
         if len(self._changed) % self.stride == 0:
             self._kept.append(frame)
 
+    def through(self, codec: Callable[[Frames], Frames | None]) -> Look | None:
+        """The same as a codec shows it: kept frames (N, H, W, 3) to as many; None where there is no codec."""
+        shown = codec(self.frames)
+        if shown is None:
+            return None
+        look = Look(self._before, self.stride)
+        look._kept, look._changed = list(shown), self._changed
+        return look
+
     @property
     def frames(self) -> Frames:
         """uint8 (N, H, W, 3): every `stride`-th frame."""
@@ -93,11 +102,16 @@ class RealFrames:
         self._histograms = np.stack([colour_histogram(frame) for frame in bank])
         blocks = np.stack([_blocks(frame) for frame in bank], axis=1)  # (places, N, d)
         self._blocks, self._sizes = blocks, (blocks**2).sum(-1)
+        self.limits: Floats = np.array([*FLOORS, STILL_SECONDS * fps])
+        """By `DISTANCES`."""
+        self.limits = self.limits_with(pieces)
+
+    def limits_with(self, pieces: Sequence[Look]) -> Floats:
+        """(4,) the limits if these pieces were real too."""
         largest = np.zeros(len(DISTANCES))
         for piece in pieces:
             largest = np.maximum(largest, self._medians(self.distances(piece)).max(1))
-        self.limits: Floats = np.maximum(MARGIN * largest, [*FLOORS, STILL_SECONDS * fps])
-        """By `DISTANCES`."""
+        return np.maximum(self.limits, MARGIN * largest)
 
     def relative_sharpness(self, frames: Frames) -> Floats:
         """(N, H, W, 3) -> (N,): 1 is the median real frame's."""
@@ -116,16 +130,17 @@ class RealFrames:
         runs = still_runs(look.changed)[look.stride - 1 :: look.stride]
         return np.stack([sharp, np.array(colours), [self._novelty(frame) for frame in look.frames], runs])
 
-    def first_outside(self, distances: Floats) -> tuple[int | None, int | None]:
+    def first_outside(self, distances: Floats, limits: Floats | None = None) -> tuple[int | None, int | None]:
         """When and by what frames left the real ones.
 
         Args:
             distances: (4, N) as `distances` gives them.
+            limits: (4,), those of real frames by default.
         Returns:
             The number of the first kept frame of the first window whose median is over a limit, and which distance
             it is; None, None where there is no such window.
         """
-        outside = self._medians(distances) > self.limits[:, None]
+        outside = self._medians(distances) > (self.limits if limits is None else limits)[:, None]
         if not outside.any():
             return None, None
         when = int(outside.any(0).argmax())
