@@ -263,7 +263,7 @@ def cost_of(config: Config, unet: UNet2DConditionModel, contract: WorldContract)
     training = config.training
     trained = sum(p.numel() for p in unet.parameters() if p.requires_grad)
     parameters = sum(p.numel() for p in unet.parameters())
-    moments = 0 if training.optimizer == "adafactor" else 2
+    moments = {"adafactor": 0, "muon": 1, "adamw": 2}[training.optimizer]
     stored = parameters * (1 + training.use_ema) + moments * trained
     kept = training.checkpoints_total_limit or 1
     minutes = training.max_train_minutes
