@@ -11,7 +11,7 @@ import numpy as np
 from agents.observation import OBSERVATION_SIZE, STACK_LENGTH, FrameStack
 from agents.stream import GameStream
 from gamengen.contract import GameContract
-from gamengen.doom import is_doom
+from gamengen.games.doom import is_doom
 
 
 def decision_frames(game: GameContract) -> int:

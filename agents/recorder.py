@@ -15,9 +15,9 @@ from agents.observation import FrameStack
 from agents.policies import DecisionContext, Policy
 from agents.stream import GameStream, StreamSettings
 from gamengen.contract import GameContract, to_dict
+from gamengen.dataset.episode_writer import ROWS_PER_FILE, EpisodeWriter, open_dataset
+from gamengen.dataset.splits import spread_choice
 from gamengen.durable import folder_lock
-from gamengen.episode_writer import ROWS_PER_FILE, EpisodeWriter, open_dataset
-from gamengen.splits import spread_choice
 
 
 @dataclass(frozen=True)

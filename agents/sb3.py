@@ -20,8 +20,8 @@ from agents.agent_env import AgentEnv, decision_frames
 from agents.sb3_policy import CARD, check_zip
 from agents.stream import GameStream, StreamSettings
 from gamengen.contract import GameContract, to_dict
+from gamengen.dataset.episode_writer import EpisodeWriter, open_dataset
 from gamengen.durable import folder_lock, write_bytes
-from gamengen.episode_writer import EpisodeWriter, open_dataset
 
 logger = logging.getLogger(__name__)
 TAP_ROWS_PER_FILE = 512

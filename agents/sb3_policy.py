@@ -18,7 +18,7 @@ from agents.observation import OBSERVATION_SIZE, STACK_LENGTH
 from agents.policies import DecisionContext, Policy
 from gamengen.contract import GameContract
 from gamengen.durable import sha256_file
-from gamengen.hub import resolve_file
+from gamengen.hub.repository import resolve_file
 
 CARD = "gamengen.json"
 """Inside the zip, beside what Stable-Baselines3 writes: how the agent was trained. Absent in zips from elsewhere."""

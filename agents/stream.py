@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from gamengen.contract import GameContract
-from gamengen.emulator import Emulator
-from gamengen.episode_writer import EpisodeWriter
+from gamengen.dataset.episode_writer import EpisodeWriter
+from gamengen.dataset.splits import split_of
+from gamengen.games.emulator import Emulator
 from gamengen.noise import key_of
-from gamengen.splits import split_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,11 +9,11 @@ Shape legend, used by every docstring of the package:
 Time, once for the whole project: ``actions[t]`` is chosen on seeing ``frames[t]`` and leads to
 ``frames[t + 1]``.
 
-The way of the data, one module a step::
+The way of the data, a room a step::
 
-    emulator -> episodes -> autoencoder -> shards -> windows -> training (denoiser, loss)
-                                                       |
-                              server, env, metrics <- world <- latent_world <- pipeline <- decoder
+    games -> dataset -> codecs -> latents -> diffusion, in the loop of training
+                                                 |
+              player, env, evaluation <- world <- loading
 
 Importing this package starts nothing and imports nothing heavy: import the module that you need.
 """

@@ -8,7 +8,7 @@ from typing import Any
 
 from gamengen.contract import WorldContract, world_from_dict
 from gamengen.durable import read_json
-from gamengen.hub import resolve
+from gamengen.hub.repository import resolve
 from gamengen.world import StartState, World
 
 INDEX_FILE = "model_index.json"
@@ -44,8 +44,8 @@ def load_pipeline(path: str | Path, *, parts: bool = False, **kwargs: Any) -> An
         parts: take a run's newest parts (`unet/world`, `decoder`) even where it holds an exported `world/`.
         kwargs: for `from_pretrained`.
     """
-    from gamengen.autoencoder import load_vae
-    from gamengen.pipeline import GameNGenPipeline
+    from gamengen.codecs.autoencoder import load_vae
+    from gamengen.diffusion.pipeline import GameNGenPipeline
 
     path = resolve(path, revision=kwargs.pop("revision", None))
     folder = find_world(path / "unet" if parts else path)
@@ -88,7 +88,7 @@ def load_world(
     index = find_world(path) / INDEX_FILE
     contract = load_contract(path)
     if contract.kind == "latent_diffusion" and contract.format_version == FORMAT_VERSION:
-        from gamengen.latent_world import LatentWorld
+        from gamengen.diffusion.latent_world import LatentWorld
 
         return LatentWorld(
             load_pipeline(path, variant=variant),
@@ -125,7 +125,7 @@ def load_contract(path: str | Path) -> WorldContract:
 
 def load_start_states(path: str | Path, revision: str | None = None) -> list[StartState]:
     """The start states that ship with a world, on disk or on the Hub."""
-    from gamengen.start_states import read_start_states
+    from gamengen.dataset.start_states import read_start_states
 
     file = find_world(path, revision) / "start_states.parquet"
     if not file.is_file():

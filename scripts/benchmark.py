@@ -23,20 +23,20 @@ import torch
 from agents.mix import make_players
 from agents.recorder import Recorder, RecorderSettings
 from agents.sb3_policy import load_policy
-from gamengen.benchmark import dataset_bytes, encoding_speed, everything_else_ms, machine, play_speed
+from gamengen.benchmarks.chain import dataset_bytes, encoding_speed, everything_else_ms, machine, play_speed
+from gamengen.benchmarks.play import measure_play, play_table
+from gamengen.benchmarks.reliability import measure_reliability
 from gamengen.config import parse
 from gamengen.contract import read_game_contract
+from gamengen.diffusion.latent_world import LatentWorld
+from gamengen.diffusion.loss import LatentDiffusionLoss, LossConfig
+from gamengen.diffusion.schedule import read_schedule
 from gamengen.durable import read_json, write_json
-from gamengen.latent_world import LatentWorld
+from gamengen.latents.shards import load_codec, load_table
+from gamengen.latents.windows import Windows
 from gamengen.loading import load_pipeline, load_start_states, load_world
-from gamengen.loss import LatentDiffusionLoss, LossConfig
-from gamengen.play_benchmark import measure_play, play_table
-from gamengen.reliability_benchmark import measure_reliability
 from gamengen.run_folder import print_plan
-from gamengen.schedule import read_schedule
-from gamengen.shards import load_codec, load_table
-from gamengen.training import BatchFunction, Modules, TrainingConfig, train
-from gamengen.windows import Windows
+from gamengen.training.loop import BatchFunction, Modules, TrainingConfig, train
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,17 +21,17 @@ import torch
 import tyro
 from accelerate import PartialState
 
-from gamengen.autoencoder import AutoencoderCodec, open_codec
-from gamengen.codec import Codec, IdentityCodec
+from gamengen.codecs.autoencoder import AutoencoderCodec, open_codec
+from gamengen.codecs.codec import Codec, IdentityCodec
 from gamengen.config import parse
 from gamengen.contract import read_game_contract
+from gamengen.dataset.episodes import dataset_fingerprint, list_episodes
 from gamengen.durable import read_json
-from gamengen.encoding import StartStateConfig, array_bytes, encode_dataset, finalise
-from gamengen.episodes import dataset_fingerprint, list_episodes
-from gamengen.hub import resolve_dataset
-from gamengen.ranks import check_ranks
+from gamengen.hub.repository import resolve_dataset
+from gamengen.latents.encoding import StartStateConfig, array_bytes, encode_dataset, finalise
+from gamengen.latents.shards import INDEX_FILE
 from gamengen.run_folder import RunFolder, print_plan
-from gamengen.shards import INDEX_FILE
+from gamengen.training.ranks import check_ranks
 
 TIMED_FRAMES = 64
 

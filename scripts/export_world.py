@@ -19,10 +19,10 @@ import tyro
 from gamengen.commands.evaluate import world_fingerprint
 from gamengen.config import parse
 from gamengen.evaluation.report import REPORT_FILE, card_figures, read_report
-from gamengen.hub import HubConfig
+from gamengen.hub.repository import HubConfig
+from gamengen.hub.world_push import push_world
 from gamengen.loading import find_world, load_pipeline
 from gamengen.run_folder import print_plan
-from gamengen.world_push import push_world
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,19 +19,19 @@ import tyro
 from accelerate import PartialState
 from diffusers import AutoencoderTiny
 
-from gamengen.array_statistics import channel_statistics
-from gamengen.autoencoder import open_codec, save_codec
+from gamengen.codecs.autoencoder import open_codec, save_codec
+from gamengen.codecs.decoder import DecoderLoss, DecoderLossConfig, check_encoder, freeze_encoder
+from gamengen.codecs.moving_crops import CropConfig, load_crops
+from gamengen.codecs.reconstruction import reconstruction
 from gamengen.config import parse
 from gamengen.contract import read_game_contract
-from gamengen.decoder import DecoderLoss, DecoderLossConfig, check_encoder, freeze_encoder
-from gamengen.episodes import dataset_fingerprint
+from gamengen.dataset.episodes import dataset_fingerprint
 from gamengen.frames import crop
-from gamengen.hub import HubConfig, open_repository, resolve_dataset
-from gamengen.moving_crops import CropConfig, load_crops
-from gamengen.part_push import push_vae
-from gamengen.reconstruction import reconstruction
+from gamengen.hub.part_push import push_vae
+from gamengen.hub.repository import HubConfig, open_repository, resolve_dataset
+from gamengen.latents.array_statistics import channel_statistics
 from gamengen.run_folder import RunFolder, print_plan
-from gamengen.training import TrainingConfig, train
+from gamengen.training.loop import TrainingConfig, train
 
 STATISTICS_FRAMES = 128
 

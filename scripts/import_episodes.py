@@ -23,10 +23,10 @@ from tqdm import tqdm
 
 from gamengen.config import parse
 from gamengen.contract import CONTRACT_FILE
-from gamengen.dataset_push import push_dataset
-from gamengen.episode_writer import open_dataset
-from gamengen.episodes import SPLITS, list_episodes
-from gamengen.hub import HubConfig, open_repository
+from gamengen.dataset.episode_writer import open_dataset
+from gamengen.dataset.episodes import SPLITS, list_episodes
+from gamengen.hub.dataset_push import push_dataset
+from gamengen.hub.repository import HubConfig, open_repository
 from gamengen.importing.importer import (
     Imported,
     Importer,

@@ -25,12 +25,12 @@ from agents.mix import make_players, parse_range
 from agents.recorder import Recorded, Recorder, RecorderSettings
 from gamengen.config import parse
 from gamengen.contract import CONTRACT_FILE
-from gamengen.dataset_push import push_dataset
-from gamengen.doom import is_doom
+from gamengen.dataset.episode_writer import open_dataset
 from gamengen.durable import folder_lock
-from gamengen.emulator import make_game_contract
-from gamengen.episode_writer import open_dataset
-from gamengen.hub import HubConfig, open_repository
+from gamengen.games.doom import is_doom
+from gamengen.games.emulator import make_game_contract
+from gamengen.hub.dataset_push import push_dataset
+from gamengen.hub.repository import HubConfig, open_repository
 from gamengen.run_folder import RunFolder, print_plan
 
 PONG_MIX = "scripted@0.03:3,scripted@0.1:3,scripted@0.3:3,random:0.7,noop:0.3"

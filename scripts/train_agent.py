@@ -23,10 +23,10 @@ from agents.agent_env import decision_frames
 from agents.mix import parse_range
 from agents.sb3 import AgentConfig, AgentProgress, train_agent
 from gamengen.config import parse
-from gamengen.doom import is_doom
-from gamengen.emulator import make_game_contract
-from gamengen.hub import HubConfig, open_repository
-from gamengen.part_push import push_agent
+from gamengen.games.doom import is_doom
+from gamengen.games.emulator import make_game_contract
+from gamengen.hub.part_push import push_agent
+from gamengen.hub.repository import HubConfig, open_repository
 from gamengen.run_folder import RunFolder, print_plan
 
 

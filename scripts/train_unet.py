@@ -18,24 +18,24 @@ import tyro
 from accelerate import PartialState
 from diffusers import UNet2DConditionModel
 
-from gamengen.cards import WorldFacts
 from gamengen.config import parse
 from gamengen.contract import CodecContract, WorldContract
-from gamengen.denoiser import DenoiserConfig, build_unet, world_settings
-from gamengen.hub import HubConfig, open_repository
-from gamengen.loss import LatentDiffusionLoss, LossConfig
-from gamengen.pipeline import KIND, build_pipeline
+from gamengen.dataset.start_states import read_start_states
+from gamengen.diffusion.denoiser import DenoiserConfig, build_unet, world_settings
+from gamengen.diffusion.loss import LatentDiffusionLoss, LossConfig
+from gamengen.diffusion.pipeline import KIND, build_pipeline
+from gamengen.diffusion.scene import foreground_share, measure_scene
+from gamengen.diffusion.schedule import PredictionType, build_scheduler, read_schedule
+from gamengen.diffusion.stable_diffusion import LoraConfig, add_lora, load_unet, without_lora
+from gamengen.diffusion.validation import Validation
+from gamengen.hub.repository import HubConfig, open_repository
+from gamengen.hub.run_push import push_run, training_facts
+from gamengen.hub.world_card import WorldFacts
+from gamengen.latents.shards import latents_fingerprint, load_codec, load_table, read_contract, read_statistics
+from gamengen.latents.windows import Windows
 from gamengen.run_folder import RunFolder, print_plan
-from gamengen.run_push import push_run, training_facts
-from gamengen.scene import foreground_share, measure_scene
-from gamengen.schedule import PredictionType, build_scheduler, read_schedule
-from gamengen.shards import latents_fingerprint, load_codec, load_table, read_contract, read_statistics
-from gamengen.stable_diffusion import LoraConfig, add_lora, load_unet, without_lora
-from gamengen.start_states import read_start_states
-from gamengen.training import TrainingConfig, train
-from gamengen.training_cost import network_cost, plans
-from gamengen.validation import Validation
-from gamengen.windows import Windows
+from gamengen.training.cost import network_cost, plans
+from gamengen.training.loop import TrainingConfig, train
 
 
 @dataclass(frozen=True, kw_only=True)

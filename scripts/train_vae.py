@@ -22,18 +22,18 @@ import tyro
 from accelerate import PartialState
 from diffusers import AutoencoderTiny
 
-from gamengen.autoencoder import AutoencoderCodec, Vae, save_codec
+from gamengen.codecs.autoencoder import AutoencoderCodec, Vae, save_codec
+from gamengen.codecs.moving_crops import CropConfig, load_crops
+from gamengen.codecs.pixel_loss import AutoencoderLoss, AutoencoderLossConfig
+from gamengen.codecs.reconstruction import reconstruction
+from gamengen.codecs.small_vae import VaeConfig, build_vae, start_linear
 from gamengen.config import parse
 from gamengen.contract import read_game_contract
-from gamengen.episodes import dataset_fingerprint, list_episodes
-from gamengen.hub import HubConfig, open_repository, resolve_dataset
-from gamengen.moving_crops import CropConfig, load_crops
-from gamengen.part_push import push_vae
-from gamengen.pixel_loss import AutoencoderLoss, AutoencoderLossConfig
-from gamengen.reconstruction import reconstruction
+from gamengen.dataset.episodes import dataset_fingerprint, list_episodes
+from gamengen.hub.part_push import push_vae
+from gamengen.hub.repository import HubConfig, open_repository, resolve_dataset
 from gamengen.run_folder import RunFolder, print_plan
-from gamengen.small_vae import VaeConfig, build_vae, start_linear
-from gamengen.training import TrainingConfig, train
+from gamengen.training.loop import TrainingConfig, train
 
 LINEAR_START_FRAMES = 400
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gamengen.autoencoder import AutoencoderCodec
+from gamengen.codecs.autoencoder import AutoencoderCodec
+from gamengen.codecs.small_vae import VaeConfig, build_vae
 from gamengen.contract import Action, GameContract
-from gamengen.episode_writer import EpisodeWriter
-from gamengen.episodes import Episode
-from gamengen.small_vae import VaeConfig, build_vae
+from gamengen.dataset.episode_writer import EpisodeWriter
+from gamengen.dataset.episodes import Episode
 
 LENGTHS = (5, 9, 1, 7, 12, 3, 6, 8)
 """Actions of the episodes of a dataset."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gamengen.codec import IdentityCodec
+from gamengen.codecs.codec import IdentityCodec
 from gamengen.contract import Action, GameContract, WorldContract, check_actions
 from gamengen.world import Option, StartState, WorldState, WorldStep, check_option
 from tests.counter_env import SIZE, Count, draw_count

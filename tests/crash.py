@@ -71,7 +71,8 @@ class Events:
 
     def install(self) -> None:
         """From now on everything in this process goes through `happen`."""
-        from gamengen import durable, training_state
+        from gamengen import durable
+        from gamengen.training.loop import state as training_state
 
         real_open = builtins.open
 

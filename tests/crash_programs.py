@@ -15,16 +15,16 @@ from typing import Any
 
 import torch
 
-from gamengen.autoencoder import load_autoencoder_codec, save_codec
-from gamengen.checkpoints import list_checkpoints, newest_checkpoint, step_of
+from gamengen.codecs.autoencoder import load_autoencoder_codec, save_codec
 from gamengen.config import parse
+from gamengen.dataset.episode_writer import EpisodeWriter
+from gamengen.dataset.episodes import list_episodes, read_episodes, verify_dataset
+from gamengen.diffusion.pipeline import GameNGenPipeline
 from gamengen.durable import DamagedFile, sha256_file
-from gamengen.encoding import encode_dataset, finalise
-from gamengen.episode_writer import EpisodeWriter
-from gamengen.episodes import list_episodes, read_episodes, verify_dataset
-from gamengen.pipeline import GameNGenPipeline
-from gamengen.shards import load_table
-from gamengen.training import train
+from gamengen.latents.encoding import encode_dataset, finalise
+from gamengen.latents.shards import load_table
+from gamengen.training.checkpoints import list_checkpoints, newest_checkpoint, step_of
+from gamengen.training.loop import train
 from tests.codec_data import LENGTHS, SPLITS, block_dataset, block_episode, block_game, small_codec
 from tests.crash import Program
 from tests.test_scripts import load

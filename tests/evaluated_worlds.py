@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from gamengen.codec import IdentityCodec
+from gamengen.codecs.codec import IdentityCodec
 from gamengen.contract import GameContract, WorldContract
-from gamengen.episodes import Episode
+from gamengen.dataset.episodes import Episode
 from gamengen.evaluation.recordings import Recordings
 from gamengen.world import Option, StartState, WorldState, WorldStep, check_option
 from tests.worlds import tiny_game

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from gamengen.contract import GameContract, WorldContract
-from gamengen.emulator import Emulator, make_game_contract
-from gamengen.emulator_world import EmulatorWorld
-from gamengen.episodes import Episode
+from gamengen.dataset.episodes import Episode
 from gamengen.evaluation.real_game import _LOADED
 from gamengen.evaluation.recordings import Recordings
 from gamengen.evaluation.study import Study
+from gamengen.games.emulator import Emulator, make_game_contract
+from gamengen.games.emulator_world import EmulatorWorld
 from gamengen.objects import GAMES, Look
 from gamengen.rollout import random_actions
 from gamengen.world import Option, StartState, World, WorldState, WorldStep

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from gamengen.episodes import Episode
+from gamengen.dataset.episodes import Episode
 from gamengen.importing.spec import ImportSpec, SourceAction
 
 DESCRIPTION: dict[str, Any] = {

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from gamengen.emulator import Emulator, make_game_contract
+from gamengen.games.emulator import Emulator, make_game_contract
 
 Choose = Callable[[np.ndarray, np.random.Generator, int], int]
 """(the console's memory, random numbers, t) -> action id."""

@@ -50,7 +50,7 @@ def test_a_launcher_that_starts_one_rank_for_two_is_caught(tmp_path: Path) -> No
     """Accelerate's own launcher, told of two processes on CPUs, starts one and says nothing."""
     program = tmp_path / "program.py"
     program.write_text(
-        "import os\nfrom gamengen.ranks import check_ranks\nprint('ranks', os.environ.get('WORLD_SIZE', 1))\n"
+        "import os\nfrom gamengen.training.ranks import check_ranks\nprint('ranks', os.environ.get('WORLD_SIZE', 1))\n"
         "check_ranks(int(os.environ.get('WORLD_SIZE', 1)))\n"
     )
     command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", str(program)]

@@ -11,7 +11,7 @@ import pytest
 from agents.controllers import PolicyController, agent_controller
 from agents.observation import FrameStack
 from agents.policies import DecisionContext, RandomPolicy, ScriptedPong
-from gamengen.emulator import make_game_contract
+from gamengen.games.emulator import make_game_contract
 from gamengen.player.controllers import Controller
 from gamengen.world import StartState
 from tests.worlds import tiny_game

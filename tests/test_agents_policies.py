@@ -9,7 +9,7 @@ from agents.mix import PolicySpec, make_players, parse_mix, parse_range
 from agents.observation import FrameStack, grey_observation
 from agents.policies import DecisionContext, RandomPolicy, ScriptedPong, scripted_policy
 from gamengen.contract import GameContract
-from gamengen.emulator import Emulator, make_game_contract
+from gamengen.games.emulator import Emulator, make_game_contract
 from tests.counter_env import COUNTER_ENV
 
 pytest.importorskip("ale_py")

@@ -14,9 +14,9 @@ import pytest
 from agents.policies import ConstantPolicy, DecisionContext, RandomPolicy
 from agents.recorder import Player, Recorder, RecorderSettings
 from gamengen.contract import ContractMismatch, GameContract
+from gamengen.dataset.episodes import list_episodes, read_episodes, verify_dataset
 from gamengen.durable import folder_lock
-from gamengen.emulator import Emulator, make_game_contract
-from gamengen.episodes import list_episodes, read_episodes, verify_dataset
+from gamengen.games.emulator import Emulator, make_game_contract
 from tests.counter_env import COUNTER_ENV, read_count
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -148,7 +148,7 @@ PROGRAM = """
 import sys
 from agents.policies import RandomPolicy
 from agents.recorder import Player, Recorder, RecorderSettings
-from gamengen.emulator import make_game_contract
+from gamengen.games.emulator import make_game_contract
 
 game = make_game_contract("tests.counter_env:CounterEnv-v0", frame_skip=1, hold=(1, 3))
 settings = RecorderSettings(

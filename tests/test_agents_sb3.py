@@ -23,9 +23,9 @@ from agents.sb3 import AgentConfig, build_model, newest_checkpoint, save_agent, 
 from agents.sb3_policy import CARD, check_zip, load_policy
 from agents.stream import GameStream, StreamSettings
 from gamengen.contract import GameContract
-from gamengen.emulator import make_game_contract
-from gamengen.episode_writer import EpisodeWriter
-from gamengen.episodes import list_episodes, read_episodes
+from gamengen.dataset.episode_writer import EpisodeWriter
+from gamengen.dataset.episodes import list_episodes, read_episodes
+from gamengen.games.emulator import make_game_contract
 from tests.counter_env import COUNTER_ENV, read_count
 
 stable_baselines3 = pytest.importorskip("stable_baselines3")

@@ -10,8 +10,8 @@ import pytest
 
 from gamengen.config import parse
 from gamengen.contract import ContractMismatch
-from gamengen.episodes import list_episodes, read_contract, read_episodes, verify_dataset
-from gamengen.start_states import start_states
+from gamengen.dataset.episodes import list_episodes, read_contract, read_episodes, verify_dataset
+from gamengen.dataset.start_states import start_states
 from tests.counter_env import COUNTER_ENV
 
 pytest.importorskip("stable_baselines3")

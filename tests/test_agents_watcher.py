@@ -11,7 +11,7 @@ import torch
 from agents.observation import FrameStack
 from agents.sb3 import AgentConfig, train_agent
 from agents.watcher import Watcher, load_watcher
-from gamengen.emulator import make_game_contract
+from gamengen.games.emulator import make_game_contract
 from tests.counter_env import COUNTER_ENV
 
 pytest.importorskip("stable_baselines3")

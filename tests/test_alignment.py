@@ -10,14 +10,14 @@ import torch
 
 from agents.policies import RandomPolicy
 from agents.recorder import Player, Recorder, RecorderSettings
-from gamengen.codec import IdentityCodec
-from gamengen.emulator import make_game_contract
-from gamengen.emulator_world import EmulatorWorld
-from gamengen.encoding import StartStateConfig, encode_dataset, finalise
+from gamengen.codecs.codec import IdentityCodec
+from gamengen.dataset.start_states import read_start_states
+from gamengen.games.emulator import make_game_contract
+from gamengen.games.emulator_world import EmulatorWorld
+from gamengen.latents.encoding import StartStateConfig, encode_dataset, finalise
+from gamengen.latents.shards import load_table
+from gamengen.latents.windows import Windows, start_window
 from gamengen.rollout import choose_actions, rollout
-from gamengen.shards import load_table
-from gamengen.start_states import read_start_states
-from gamengen.windows import Windows, start_window
 from tests.counter_env import COUNTER_ENV, Count, read_count
 
 LENGTH = 4

@@ -11,7 +11,7 @@ import torch
 
 from gamengen.backends.choice import BackendChoice, Candidate, make_backend, measure, thread_counts
 from gamengen.backends.eager import EagerBackend
-from gamengen.latent_world import LatentWorld
+from gamengen.diffusion.latent_world import LatentWorld
 from tests.worlds import tiny_pipeline, tiny_starts
 
 

@@ -11,7 +11,7 @@ import torch
 
 from gamengen.backends.compiled import CompiledBackend
 from gamengen.backends.example import example_inputs
-from gamengen.latent_world import LatentWorld
+from gamengen.diffusion.latent_world import LatentWorld
 from tests.worlds import tiny_pipeline, tiny_starts
 
 ACTIONS = np.random.default_rng(1).integers(0, 3, (6, 2))

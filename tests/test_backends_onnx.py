@@ -12,7 +12,7 @@ import torch
 from gamengen.backends.cache import exported
 from gamengen.backends.example import example_inputs
 from gamengen.backends.onnx import OnnxBackend
-from gamengen.latent_world import LatentWorld
+from gamengen.diffusion.latent_world import LatentWorld
 from tests.worlds import tiny_pipeline, tiny_starts
 
 pytest.importorskip("onnxruntime", reason="needs the extra onnx")

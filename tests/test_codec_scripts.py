@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from gamengen.autoencoder import load_autoencoder_codec, save_codec
+from gamengen.codecs.autoencoder import load_autoencoder_codec, save_codec
 from gamengen.config import parse
 from gamengen.contract import ContractMismatch
+from gamengen.dataset.start_states import read_start_states
 from gamengen.durable import read_json
-from gamengen.shards import load_codec, load_table, read_contract
-from gamengen.start_states import read_start_states
+from gamengen.latents.shards import load_codec, load_table, read_contract
 from tests.codec_data import block_dataset, block_game, small_codec
 from tests.test_scripts import SCRIPTS, load
 

@@ -9,12 +9,12 @@ import pytest
 
 from agents.policies import RandomPolicy
 from agents.recorder import Player, Recorder, RecorderSettings
-from gamengen.cards import read_world_facts
 from gamengen.commands import evaluate
 from gamengen.commands.evaluate import PRESETS, Config, main, world_fingerprint
 from gamengen.contract import ContractMismatch
-from gamengen.emulator import make_game_contract
 from gamengen.evaluation.suite import Scale
+from gamengen.games.emulator import make_game_contract
+from gamengen.hub.world_card import read_world_facts
 from tests.counter_env import COUNTER_ENV
 from tests.worlds import tiny_pipeline
 

@@ -16,11 +16,11 @@ import pytest
 from gamengen.commands import play
 from gamengen.commands.play import PRESETS, Config, main, make_source
 from gamengen.config import parse
-from gamengen.emulator import make_game_contract
-from gamengen.episode_writer import open_dataset
+from gamengen.dataset.episode_writer import open_dataset
+from gamengen.games.emulator import make_game_contract
 from gamengen.player.engine import Engine
 from tests.counter_env import COUNTER_ENV
-from tests.test_dataset_world import record
+from tests.test_dataset_dataset_world import record
 from tests.worlds import tiny_pipeline
 
 ROOT = Path(__file__).resolve().parent.parent

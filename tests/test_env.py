@@ -15,9 +15,9 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from gamengen.contract import Action
-from gamengen.emulator import Emulator, action_meanings, make_game_contract
-from gamengen.emulator_world import EmulatorWorld
 from gamengen.env import WorldEnv, keys_to_action
+from gamengen.games.emulator import Emulator, action_meanings, make_game_contract
+from gamengen.games.emulator_world import EmulatorWorld
 from gamengen.loading import load_start_states, load_world
 from gamengen.rollout import rollout
 from gamengen.world import Replay, StartState

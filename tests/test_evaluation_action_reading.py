@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gamengen.codec import IdentityCodec
+from gamengen.codecs.codec import IdentityCodec
 from gamengen.contract import WorldContract
 from gamengen.evaluation.action_reading import READERS_FOLDER, RECORDED, ActionReading, kappa, share_of_ceiling
 from gamengen.evaluation.recordings import Recordings

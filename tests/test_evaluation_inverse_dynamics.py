@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from gamengen.episodes import Episode
+from gamengen.dataset.episodes import Episode
 from gamengen.evaluation.action_effects import ActionEffects, unmeasured_effects
 from gamengen.evaluation.inverse_dynamics import (
     InverseDynamicsConfig,

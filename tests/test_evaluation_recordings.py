@@ -10,9 +10,9 @@ import pytest
 
 from agents.policies import RandomPolicy
 from agents.recorder import Player, Recorder, RecorderSettings
-from gamengen.emulator import make_game_contract
-from gamengen.episodes import read_episodes
+from gamengen.dataset.episodes import read_episodes
 from gamengen.evaluation.recordings import Place, Recordings
+from gamengen.games.emulator import make_game_contract
 from tests.counter_env import COUNTER_ENV
 from tests.evaluated_worlds import episode, recordings
 

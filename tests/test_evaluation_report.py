@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gamengen.cards import facts_of
 from gamengen.evaluation.report import card_figures, read_report, write_report
 from gamengen.evaluation.run import Measured, evaluate
 from gamengen.evaluation.study import Study, step_settings
 from gamengen.evaluation.suite import Networks, Scale, suite
+from gamengen.hub.world_card import facts_of
 from tests.evaluated_worlds import SquareWorld, recordings
 
 pytest.importorskip("matplotlib", reason="the extra `eval` is not installed")

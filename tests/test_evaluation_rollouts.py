@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gamengen.emulator import make_game_contract
-from gamengen.emulator_world import EmulatorWorld
 from gamengen.evaluation.frechet import ClipFeatures
 from gamengen.evaluation.next_frame import CODEC
 from gamengen.evaluation.object_values import LOST_FRAMES
@@ -14,6 +12,8 @@ from gamengen.evaluation.recordings import Recordings
 from gamengen.evaluation.rollouts import START, Rollouts
 from gamengen.evaluation.run import evaluate
 from gamengen.evaluation.study import Study
+from gamengen.games.emulator import make_game_contract
+from gamengen.games.emulator_world import EmulatorWorld
 from gamengen.metrics import MAX_PSNR, psnr
 from tests.evaluated_worlds import SquareWorld, recordings
 from tests.liar_worlds import DropsBall, played_episode

@@ -22,22 +22,22 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from gamengen.autoencoder import load_autoencoder_codec, load_vae, save_codec
-from gamengen.checkpoints import newest_checkpoint
+from gamengen.codecs.autoencoder import load_autoencoder_codec, load_vae, save_codec
 from gamengen.config import parse
 from gamengen.contract import CONTRACT_FILE
+from gamengen.dataset.episode_writer import EpisodeWriter
+from gamengen.dataset.episodes import list_episodes, read_episodes
+from gamengen.dataset.frame_png import FrameEncoder
+from gamengen.dataset.start_states import read_start_states
+from gamengen.diffusion.pipeline import GameNGenPipeline
 from gamengen.durable import read_sealed_json, sha256_file, write_sealed_json
-from gamengen.encoding import encode_dataset, finalise
-from gamengen.episode_writer import EpisodeWriter
-from gamengen.episodes import list_episodes, read_episodes
-from gamengen.frame_png import FrameEncoder
+from gamengen.hub.world_push import EDITABLE
+from gamengen.latents.encoding import encode_dataset, finalise
+from gamengen.latents.shards import load_codec, load_table, read_statistics
 from gamengen.manifest import verify_manifest, write_manifest
-from gamengen.pipeline import GameNGenPipeline
-from gamengen.shards import load_codec, load_table, read_statistics
-from gamengen.start_states import read_start_states
-from gamengen.training import train
-from gamengen.training_run import TrainingRun
-from gamengen.world_push import EDITABLE
+from gamengen.training.checkpoints import newest_checkpoint
+from gamengen.training.loop import train
+from gamengen.training.run import TrainingRun
 from tests.codec_data import block_dataset, block_episode, block_game, small_codec
 from tests.test_config import PRESETS
 from tests.test_training_run import CONFIG, batch_fn, loss_fn, make_line

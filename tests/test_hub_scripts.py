@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from gamengen.autoencoder import save_codec
+from gamengen.codecs.autoencoder import save_codec
 from gamengen.config import parse
-from gamengen.dataset_push import push_dataset
 from gamengen.durable import read_json
-from gamengen.hub import HubConfig
+from gamengen.hub.dataset_push import push_dataset
+from gamengen.hub.part_push import push_vae
+from gamengen.hub.repository import HubConfig
 from gamengen.loading import load_start_states, load_world
-from gamengen.part_push import push_vae
 from tests.codec_data import block_dataset, small_codec
 from tests.loopback_hub import LoopbackHub
 from tests.test_scripts import SCRIPTS, load

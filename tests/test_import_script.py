@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gamengen.config import parse
-from gamengen.episodes import list_episodes
+from gamengen.dataset.episodes import list_episodes
 from gamengen.importing.importer import Imported
 from gamengen.importing.offset import OffsetEstimate
 from scripts.import_episodes import PRESETS, main

@@ -12,18 +12,18 @@ import torch
 
 from agents.policies import RandomPolicy
 from agents.recorder import Player, Recorder, RecorderSettings
-from gamengen.codec import IdentityCodec
+from gamengen.codecs.codec import IdentityCodec
 from gamengen.contract import ContractMismatch, read_game_contract
-from gamengen.emulator import make_game_contract
-from gamengen.encoding import StartStateConfig, encode_dataset, finalise
-from gamengen.episode_writer import EpisodeWriter
-from gamengen.episodes import NO_SEED, SPLITS, Episode, list_episodes, read_episodes, verify_dataset
+from gamengen.dataset.episode_writer import EpisodeWriter
+from gamengen.dataset.episodes import NO_SEED, SPLITS, Episode, list_episodes, read_episodes, verify_dataset
+from gamengen.games.emulator import make_game_contract
 from gamengen.importing.clips import find_files
 from gamengen.importing.importer import Imported, Importer, ImportSettings, estimate_action_offset
 from gamengen.importing.sources import open_clips
 from gamengen.importing.spec import ImportSpec, SourceAction
-from gamengen.shards import load_table
-from gamengen.windows import Windows
+from gamengen.latents.encoding import StartStateConfig, encode_dataset, finalise
+from gamengen.latents.shards import load_table
+from gamengen.latents.windows import Windows
 from tests.codec_data import block_frames
 from tests.counter_env import COUNTER_ENV
 from tests.own_clips import encode_video, key_events, make_spec, rows_of, write_csv, write_images

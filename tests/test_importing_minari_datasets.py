@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from gamengen.episodes import Episode, read_episodes
+from gamengen.dataset.episodes import Episode, read_episodes
 from gamengen.importing.importer import Importer, ImportSettings
 from gamengen.importing.minari_datasets import find_minari, open_minari
 from gamengen.importing.sources import open_clips

@@ -6,8 +6,6 @@ from functools import cache
 
 import pytest
 
-from gamengen.emulator import make_game_contract
-from gamengen.emulator_world import EmulatorWorld
 from gamengen.evaluation.agent_play import AgentPlay
 from gamengen.evaluation.counterfactual import Counterfactual
 from gamengen.evaluation.delta_psnr import DeltaPsnr
@@ -20,6 +18,8 @@ from gamengen.evaluation.rollouts import Rollouts
 from gamengen.evaluation.run import evaluate
 from gamengen.evaluation.stability import Stability
 from gamengen.evaluation.study import Study
+from gamengen.games.emulator import make_game_contract
+from gamengen.games.emulator_world import EmulatorWorld
 from tests.liar_worlds import LIARS, Freezes, played_episode, pong_study
 from tests.test_evaluation_agent_play import FollowsBall
 

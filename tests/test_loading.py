@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from gamengen.autoencoder import fingerprint
-from gamengen.latent_world import LatentWorld
+from gamengen.codecs.autoencoder import fingerprint
+from gamengen.diffusion.latent_world import LatentWorld
+from gamengen.diffusion.pipeline import GameNGenPipeline
 from gamengen.loading import find_world, load_pipeline, load_start_states, load_world
-from gamengen.pipeline import GameNGenPipeline
 from gamengen.world import World
 from tests.worlds import tiny_codec, tiny_pipeline, tiny_starts
 

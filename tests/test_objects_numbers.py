@@ -21,7 +21,7 @@ POKES = {  # byte -> the values it takes; the number that it shows
 def test_every_digit_is_read_as_the_console_has_it(env_id: str) -> None:
     """The console's memory is written to, so that every digit is shown."""
     pytest.importorskip("ale_py", reason="the extra `record` is not installed")
-    from gamengen.emulator import Emulator, _console, make_game_contract
+    from gamengen.games.emulator import Emulator, _console, make_game_contract
 
     pokes, name, shown = POKES[env_id]
     emulator = Emulator(make_game_contract(env_id, frame_skip=1))

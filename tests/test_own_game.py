@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from gamengen.episodes import list_episodes
+from gamengen.dataset.episodes import list_episodes
 from gamengen.importing.spec import read_spec
 from gamengen.loading import load_start_states, load_world
 

@@ -9,15 +9,15 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from gamengen.autoencoder import AutoencoderCodec
+from gamengen.codecs.autoencoder import AutoencoderCodec
+from gamengen.codecs.pixel_loss import pixel_loss
 from gamengen.config import parse
-from gamengen.encoding import StartStateConfig, encode_dataset, finalise
-from gamengen.episode_writer import EpisodeWriter
+from gamengen.dataset.episode_writer import EpisodeWriter
+from gamengen.latents.encoding import StartStateConfig, encode_dataset, finalise
 from gamengen.loading import load_pipeline
-from gamengen.pixel_loss import pixel_loss
 from tests.codec_data import block_frames, block_game
+from tests.test_diffusion_stable_diffusion import SIZES, V1
 from tests.test_scripts import SCRIPTS, load
-from tests.test_stable_diffusion import SIZES, V1
 
 SCRIPT = {path.stem: path for path in SCRIPTS}
 TRAIN_UNET, FINETUNE_DECODER = load(SCRIPT["train_unet"]), load(SCRIPT["finetune_decoder"])

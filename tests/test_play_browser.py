@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gamengen.emulator import make_game_contract
-from gamengen.emulator_world import EmulatorWorld
+from gamengen.games.emulator import make_game_contract
+from gamengen.games.emulator_world import EmulatorWorld
 from gamengen.player.source import dream_source, game_source
 from gamengen.world import Replay, StartState
 from tests.browser import Page, browser, find_browser

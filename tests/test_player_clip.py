@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gamengen.episodes import NO_SEED, read_episodes
+from gamengen.dataset.episodes import NO_SEED, read_episodes
 from gamengen.player import clip as clips
 from gamengen.player.clip import Clip, save_clip
 from tests.counter_env import Count, draw_count

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from gamengen.contract import ContractMismatch
-from gamengen.emulator import Emulator, make_game_contract
-from gamengen.episodes import list_episodes, read_episodes
+from gamengen.dataset.episodes import list_episodes, read_episodes
+from gamengen.games.emulator import Emulator, make_game_contract
 from gamengen.player.human_record import HumanRecorder
 from gamengen.player.source import new_game
 from gamengen.world import StartState

@@ -14,16 +14,16 @@ import pytest
 from PIL import Image
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from gamengen.emulator import make_game_contract
-from gamengen.episodes import list_episodes, read_episodes
-from gamengen.latent_world import LatentWorld
+from gamengen.dataset.episodes import list_episodes, read_episodes
+from gamengen.diffusion.latent_world import LatentWorld
+from gamengen.games.emulator import make_game_contract
 from gamengen.player.protocol import FrameMessage, Input
 from gamengen.player.source import dataset_source, dream_source, game_source
 from gamengen.rollout import random_actions, rollout
 from tests.counter_env import COUNTER_ENV, Count, read_count
 from tests.counter_world import CounterWorld
 from tests.player_server import Running, counter_source, running
-from tests.test_dataset_world import record
+from tests.test_dataset_dataset_world import record
 from tests.worlds import tiny_pipeline, tiny_starts
 
 

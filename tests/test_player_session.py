@@ -12,21 +12,21 @@ import numpy as np
 import pytest
 import torch
 
-from gamengen.codec import IdentityCodec
-from gamengen.emulator import make_game_contract
-from gamengen.emulator_world import EmulatorWorld
-from gamengen.encoding import StartStateConfig, encode_dataset, finalise
-from gamengen.episodes import list_episodes
+from gamengen.codecs.codec import IdentityCodec
+from gamengen.dataset.episodes import list_episodes
+from gamengen.games.emulator import make_game_contract
+from gamengen.games.emulator_world import EmulatorWorld
+from gamengen.latents.encoding import StartStateConfig, encode_dataset, finalise
+from gamengen.latents.shards import load_table
+from gamengen.latents.windows import Windows
 from gamengen.player.protocol import Command, FrameMessage, Input
 from gamengen.player.session import Session
 from gamengen.player.source import Source, dataset_source, dream_source, game_source
 from gamengen.player.world_pool import WorldPool
-from gamengen.shards import load_table
-from gamengen.windows import Windows
 from gamengen.world import StartState
 from tests.counter_env import COUNTER_ENV, Count, read_count
 from tests.player_server import counter_source
-from tests.test_dataset_world import record
+from tests.test_dataset_dataset_world import record
 
 
 class Played:

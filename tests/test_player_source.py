@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from gamengen.contract import ContractMismatch
-from gamengen.emulator import Emulator, make_game_contract
-from gamengen.episode_writer import open_dataset
+from gamengen.dataset.episode_writer import open_dataset
+from gamengen.games.emulator import Emulator, make_game_contract
 from gamengen.player.controllers import NoopController
 from gamengen.player.source import dataset_source, dream_source, game_source, new_game
 from tests.counter_env import COUNTER_ENV
 from tests.counter_world import CounterWorld, counter_game, counter_starts
-from tests.test_dataset_world import record
+from tests.test_dataset_dataset_world import record
 
 
 def test_a_dream_begins_at_its_start_states() -> None:

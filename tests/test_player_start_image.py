@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gamengen.emulator import make_game_contract
+from gamengen.games.emulator import make_game_contract
 from gamengen.player.start_image import MAX_IMAGE_BYTES, start_from_image
 from tests.worlds import tiny_game
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gamengen.emulator import make_game_contract
-from gamengen.episodes import list_episodes
+from gamengen.dataset.episodes import list_episodes
+from gamengen.games.emulator import make_game_contract
 from gamengen.player.source import game_source
 from gamengen.player.tape import Tape
 from tests.counter_env import COUNTER_ENV

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from gamengen.emulator import make_game_contract
-from gamengen.emulator_world import EmulatorWorld
-from gamengen.latent_world import LatentWorld
+from gamengen.diffusion.latent_world import LatentWorld
+from gamengen.games.emulator import make_game_contract
+from gamengen.games.emulator_world import EmulatorWorld
 from gamengen.player.source import game_source
 from gamengen.player.world_pool import Game, WorldPool
 from gamengen.world import StartState, World

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gamengen.contract import Action
-from gamengen.latent_world import LatentWorld
+from gamengen.diffusion.latent_world import LatentWorld
 from gamengen.rollout import action_id, choose_actions, random_actions, rollout
 from gamengen.world import StartState, WorldStep
 from tests.worlds import tiny_game, tiny_pipeline, tiny_starts

@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch.distributed.run import get_args_parser
 
-from gamengen.checkpoints import newest_checkpoint
 from gamengen.config import parse
+from gamengen.training.checkpoints import newest_checkpoint
 from tests.crash_programs import latents
 from tests.test_scripts import load
-from tests.test_training import ROOT, assert_same
+from tests.test_training_loop import ROOT, assert_same
 
 SCRIPT = ROOT / "docs" / "slurm.sh"
 STUBS = {

@@ -1,4 +1,4 @@
-"""gamengen.training_config: what no trainer could work with is refused before anything starts."""
+"""gamengen.training.config: what no trainer could work with is refused before anything starts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from gamengen.training_config import LossOutput, TrainingConfig
+from gamengen.training.config import LossOutput, TrainingConfig
 
 
 @pytest.mark.parametrize(

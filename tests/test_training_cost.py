@@ -8,10 +8,9 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from gamengen.denoiser import POSITION_CHANNELS, in_channels
-from gamengen.stable_diffusion import stable_diffusion_changes
-from gamengen.training import TrainingConfig
-from gamengen.training_cost import (
+from gamengen.diffusion.denoiser import POSITION_CHANNELS, in_channels
+from gamengen.diffusion.stable_diffusion import stable_diffusion_changes
+from gamengen.training.cost import (
     DEVICES,
     NetworkCost,
     fixed_bytes,
@@ -21,7 +20,8 @@ from gamengen.training_cost import (
     plans,
     sample_bytes,
 )
-from tests.test_stable_diffusion import V1, contract
+from gamengen.training.loop import TrainingConfig
+from tests.test_diffusion_stable_diffusion import V1, contract
 from tests.worlds import tiny_contract, tiny_unet
 
 PAPER = TrainingConfig(

@@ -1,4 +1,4 @@
-"""gamengen.training_run: one optimizer step, averaging, resuming, and numbers gone wrong."""
+"""gamengen.training.run: one optimizer step, averaging, resuming, and numbers gone wrong."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from gamengen.checkpoints import newest_checkpoint
 from gamengen.durable import DamagedFile
 from gamengen.noise import Noise
-from gamengen.training import Batch, LossOutput, Modules, TrainingConfig, train
-from gamengen.training_run import MAX_SKIPPED_STEPS, TrainingRun
+from gamengen.training.checkpoints import newest_checkpoint
+from gamengen.training.loop import Batch, LossOutput, Modules, TrainingConfig, train
+from gamengen.training.run import MAX_SKIPPED_STEPS, TrainingRun
 
 CONFIG = TrainingConfig(
     max_train_steps=5,
@@ -82,7 +82,7 @@ def test_gradients_are_clipped_in_every_step(tmp_path: Path, monkeypatch: pytest
             norms.append(float(torch.cat([g.flatten() for g in gradients]).norm()))
             return super().step(closure)
 
-    monkeypatch.setattr("gamengen.training_run.build_optimizer", lambda config, p: Spy(p, lr=config.learning_rate))
+    monkeypatch.setattr("gamengen.training.run.build_optimizer", lambda config, p: Spy(p, lr=config.learning_rate))
     train(replace(CONFIG, learning_rate=1e-3), {"line": make_line()}, loss_fn, batch_fn, tmp_path)
     assert norms == pytest.approx([1.0] * 5, rel=1e-4), "the error is large: every gradient is longer than 1"
     assert all(line["grad_norm"] > 1.0 for line in steps_logged(tmp_path)), "what is logged is the length before"
@@ -407,7 +407,7 @@ def test_a_run_limited_by_minutes_is_resumed_exactly_but_for_its_clock(
         checkpointing_steps=3,
     )  # fmt: skip
     calls = iter(range(10**6))
-    monkeypatch.setattr("gamengen.training_run.time.perf_counter", lambda: next(calls) * 0.25)  # a step: 4 calls
+    monkeypatch.setattr("gamengen.training.run.time.perf_counter", lambda: next(calls) * 0.25)  # a step: 4 calls
     whole, killed, resumed = make_line(), make_line(), make_line()
     result = train(config, {"line": whole}, loss_fn, batch_fn, tmp_path / "whole")
     assert result.steps == 16 and result.seconds == pytest.approx(12.0)

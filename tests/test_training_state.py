@@ -1,4 +1,4 @@
-"""gamengen.training_state: a checkpoint holds whole tensors, and each kind of run continues what another has saved."""
+"""gamengen.training.state: a checkpoint holds whole tensors, and each kind of run continues what another has saved."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.training_utils import EMAModel
 
-from gamengen.training_state import (
+from gamengen.training.state import (
     STATE_FILE,
     Snapshot,
     load_average,
@@ -26,7 +26,7 @@ from gamengen.training_state import (
     whole,
     whole_modules,
 )
-from tests.test_training import ROOT, assert_same, checkpoint_state, figures
+from tests.test_training_loop import ROOT, assert_same, checkpoint_state, figures
 from tests.test_training_run import Line, make_line
 from tests.train_tiny import CONFIG, GLOBAL_BATCH, run
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
-from gamengen.emulator import make_game_contract
-from gamengen.emulator_world import EmulatorWorld
 from gamengen.env import WorldEnv
+from gamengen.games.emulator import make_game_contract
+from gamengen.games.emulator_world import EmulatorWorld
 from gamengen.loading import load_start_states, load_world
 from gamengen.rollout import rollout
 from gamengen.vector_env import WorldVectorEnv

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gamengen.loss import LatentDiffusionLoss, LossConfig
-from gamengen.schedule import build_scheduler, read_schedule
-from gamengen.training import Modules, TrainingConfig, TrainingResult, train
-from gamengen.windows import Windows
+from gamengen.diffusion.loss import LatentDiffusionLoss, LossConfig
+from gamengen.diffusion.schedule import build_scheduler, read_schedule
+from gamengen.latents.windows import Windows
+from gamengen.training.loop import Modules, TrainingConfig, TrainingResult, train
 from tests.worlds import LENGTH, flat_scene, random_rows, tiny_contract, tiny_unet
 
 GLOBAL_BATCH = 8

@@ -11,12 +11,12 @@ import torch
 from diffusers import AutoencoderTiny, UNet2DConditionModel
 from torch import Tensor
 
-from gamengen.autoencoder import AutoencoderCodec
+from gamengen.codecs.autoencoder import AutoencoderCodec
 from gamengen.contract import Action, CodecContract, GameContract, WorldContract
-from gamengen.denoiser import DenoiserConfig, build_unet, world_settings
-from gamengen.pipeline import KIND, GameNGenPipeline, build_pipeline
-from gamengen.scene import Scene
-from gamengen.schedule import PredictionType, build_scheduler
+from gamengen.diffusion.denoiser import DenoiserConfig, build_unet, world_settings
+from gamengen.diffusion.pipeline import KIND, GameNGenPipeline, build_pipeline
+from gamengen.diffusion.scene import Scene
+from gamengen.diffusion.schedule import PredictionType, build_scheduler
 from gamengen.world import Replay, StartState
 
 LENGTH = 3

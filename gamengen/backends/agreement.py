@@ -10,10 +10,10 @@ from torch import Tensor
 
 from gamengen.backends.eager import Backend
 from gamengen.backends.example import example_inputs
-from gamengen.denoiser import Denoiser
+from gamengen.diffusion.denoiser import Denoiser
+from gamengen.diffusion.pipeline import GameNGenPipeline
+from gamengen.latents.windows import start_window
 from gamengen.noise import Noise, key_of, play_noise
-from gamengen.pipeline import GameNGenPipeline
-from gamengen.windows import start_window
 
 NUM_FRAMES = 100
 MAX_STEP_ERROR = 1e-4

@@ -19,8 +19,8 @@ from gamengen.backends.eager import EagerBackend
 from gamengen.backends.export import DECODER_FILE, NETWORK_FILE, OPSET, export_networks
 from gamengen.backends.onnx import OnnxBackend, import_onnxruntime
 from gamengen.contract import to_dict
+from gamengen.diffusion.pipeline import GameNGenPipeline
 from gamengen.durable import publish_folder, read_json, sha256_file, write_json
-from gamengen.pipeline import GameNGenPipeline
 
 FORMAT_VERSION = 1
 INDEX_FILE = "export.json"

@@ -17,7 +17,7 @@ from gamengen.backends.compiled import CompiledBackend
 from gamengen.backends.eager import Backend, EagerBackend
 from gamengen.backends.example import example_inputs
 from gamengen.backends.onnx import OnnxBackend
-from gamengen.pipeline import GameNGenPipeline
+from gamengen.diffusion.pipeline import GameNGenPipeline
 
 BACKENDS = ("auto", "torch", "compile", "onnx")
 ROUNDS = 7

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gamengen.backends.eager import torch_threads
 from gamengen.backends.example import example_inputs
-from gamengen.pipeline import GameNGenPipeline
+from gamengen.diffusion.pipeline import GameNGenPipeline
 
 
 class CompiledBackend:

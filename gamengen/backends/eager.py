@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from gamengen.pipeline import GameNGenPipeline
+from gamengen.diffusion.pipeline import GameNGenPipeline
 
 
 class Backend(Protocol):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gamengen.diffusion.pipeline import GameNGenPipeline
 from gamengen.noise import Noise, key_of
-from gamengen.pipeline import GameNGenPipeline
 
 
 def example_inputs(pipeline: GameNGenPipeline, num_worlds: int) -> tuple[Tensor, ...]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gamengen.backends.example import example_inputs
-from gamengen.pipeline import GameNGenPipeline
+from gamengen.diffusion.pipeline import GameNGenPipeline
 
 NETWORK_FILE = "network.onnx"
 DECODER_FILE = "decoder.onnx"

@@ -22,12 +22,10 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from gamengen.cards import read_world_facts, write_world_card
 from gamengen.config import to_plain
 from gamengen.contract import GameContract, check_compatible, read_game_contract
+from gamengen.dataset.episodes import dataset_fingerprint
 from gamengen.durable import sha256_file
-from gamengen.emulator_world import EmulatorWorld
-from gamengen.episodes import dataset_fingerprint
 from gamengen.evaluation.compare import compare
 from gamengen.evaluation.networks import find_networks
 from gamengen.evaluation.recordings import Recordings
@@ -36,7 +34,9 @@ from gamengen.evaluation.run import evaluate
 from gamengen.evaluation.study import Study
 from gamengen.evaluation.suite import Scale, suite
 from gamengen.evaluation.summary import summary_section, table_text
-from gamengen.hub import resolve_dataset
+from gamengen.games.emulator_world import EmulatorWorld
+from gamengen.hub.repository import resolve_dataset
+from gamengen.hub.world_card import read_world_facts, write_world_card
 from gamengen.loading import find_world, load_pipeline, load_world
 from gamengen.run_folder import RunFolder, package_versions, print_plan
 from gamengen.world import World

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gamengen.contract import CONTRACT_FILE, GameContract, read_game_contract
-from gamengen.hub import is_hub_id, resolve_dataset
+from gamengen.hub.repository import is_hub_id, resolve_dataset
 from gamengen.run_folder import print_plan
 from gamengen.world import World
 
@@ -155,7 +155,7 @@ def _load(config: Config, size: int) -> World:
 
 def _real_game(config: Config) -> GameContract:
     """As it was recorded in --record_dir before, so that episodes can be added; else as the flags say."""
-    from gamengen.emulator import make_game_contract
+    from gamengen.games.emulator import make_game_contract
 
     assert config.env_id is not None
     if config.record_dir is not None and (Path(config.record_dir) / CONTRACT_FILE).is_file():

@@ -21,13 +21,13 @@ import tyro
 from tqdm.auto import tqdm
 
 from gamengen.contract import check_compatible
+from gamengen.dataset.start_states import locate
+from gamengen.latents.shards import load_table, read_contract, read_index
+from gamengen.latents.windows import stored_context
 from gamengen.loading import load_start_states, load_world
 from gamengen.media import draw_actions, grid, side_by_side, upscale, write_animation, write_raw_frames
 from gamengen.rollout import Rollout, choose_actions, rollout
 from gamengen.run_folder import print_plan
-from gamengen.shards import load_table, read_contract, read_index
-from gamengen.start_states import locate
-from gamengen.windows import stored_context
 from gamengen.world import StartState, World
 
 
@@ -150,7 +150,7 @@ def real_game(
     try:
         if any(start.replay is None for start in starts):
             raise ValueError("the start states do not say how to replay them")
-        from gamengen.emulator_world import EmulatorWorld
+        from gamengen.games.emulator_world import EmulatorWorld
 
         emulator = EmulatorWorld(world.contract.game, len(starts))
         return rollout(emulator, starts, seeds, actions)

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from gamengen.durable import read_json
-from gamengen.episodes import (
+from gamengen.dataset.episodes import (
     NO_SEED,
     STREAM_FOLDER,
     Episode,
@@ -22,6 +21,7 @@ from gamengen.episodes import (
     read_table,
     read_verified,
 )
+from gamengen.durable import read_json
 from gamengen.noise import key_of
 from gamengen.world import Replay, StartState
 

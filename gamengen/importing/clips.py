@@ -11,8 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
+from gamengen.dataset.episodes import SPLITS
 from gamengen.durable import sha256_file
-from gamengen.episodes import SPLITS
 from gamengen.importing.logs import LOG_SUFFIXES, Log, read_log
 from gamengen.importing.spec import MAX_SIDE, ImportSpec
 from gamengen.importing.timeline import Times

@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from gamengen.dataset.episode_writer import ROWS_PER_FILE, EpisodeWriter, open_dataset, write_card
+from gamengen.dataset.episodes import DATA_FOLDER, NO_SEED, STREAM_FOLDER, read_stream
+from gamengen.dataset.splits import split_of
 from gamengen.durable import folder_lock, fsync_folder, read_json, write_json
-from gamengen.episode_writer import ROWS_PER_FILE, EpisodeWriter, open_dataset, write_card
-from gamengen.episodes import DATA_FOLDER, NO_SEED, STREAM_FOLDER, read_stream
 from gamengen.importing.clip_reader import ClipReader, MotionSample
 from gamengen.importing.clips import Clip
 from gamengen.importing.colours import ColourCount, check_same_order
 from gamengen.importing.offset import MAX_STEPS, OffsetEstimate
 from gamengen.importing.spec import ImportSpec
 from gamengen.importing.steps import Piece, cut_episodes
-from gamengen.splits import split_of
 
 REPORT_FOLDER = "imports"
 _STAGE_FOLDER = ".importing"

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from gamengen.contract import GameContract
-from gamengen.episode_writer import EpisodeWriter
-from gamengen.episodes import NO_SEED, Episode
+from gamengen.dataset.episode_writer import EpisodeWriter
+from gamengen.dataset.episodes import NO_SEED, Episode
+from gamengen.dataset.splits import split_of
 from gamengen.media import WRITERS, draw_actions, side_by_side, write_animation
-from gamengen.splits import split_of
 
 MAX_CLIP_FRAMES = 900
 """A minute at 15 frames a second. A GIF of it takes a few hundred MB while it is made."""

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from gamengen.contract import GameContract
-from gamengen.episode_writer import EpisodeWriter
-from gamengen.splits import split_of
+from gamengen.dataset.episode_writer import EpisodeWriter
+from gamengen.dataset.splits import split_of
 from gamengen.world import StartState
 
 

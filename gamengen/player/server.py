@@ -18,7 +18,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gamengen.contract import to_dict
-from gamengen.frame_png import FrameEncoder
+from gamengen.dataset.frame_png import FrameEncoder
 from gamengen.player.clip import Clip, save_clip
 from gamengen.player.controllers import HUMAN
 from gamengen.player.engine import Engine

@@ -11,11 +11,11 @@ from typing import Literal
 import numpy as np
 
 from gamengen.contract import GameContract
-from gamengen.dataset_world import DatasetWorld, episode_start
-from gamengen.emulator import Emulator
-from gamengen.emulator_world import EmulatorWorld
-from gamengen.episode_writer import open_dataset
-from gamengen.episodes import list_episodes
+from gamengen.dataset.dataset_world import DatasetWorld, episode_start
+from gamengen.dataset.episode_writer import open_dataset
+from gamengen.dataset.episodes import list_episodes
+from gamengen.games.emulator import Emulator
+from gamengen.games.emulator_world import EmulatorWorld
 from gamengen.noise import key_of
 from gamengen.player.controllers import BUILT_IN, ControllerFactory
 from gamengen.player.protocol import MAX_SEED

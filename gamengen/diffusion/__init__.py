@@ -1,0 +1,13 @@
+"""The first kind of world: an action-conditioned UNet over latents, its loss, its sampler, its real-time loop.
+
+schedule          signal and noise levels of the diffusers schedulers
+scene             what stands still, as the preconditioning of the denoiser
+denoiser          the action-conditioned UNet: build, condition, precondition
+stable_diffusion  a UNet begun from Stable Diffusion; LoRA
+loss              the loss of the first world: moving cells, self-rollout
+validation        what train_unet looks at while it trains
+sampler           context and actions to the next latent, plain functions
+ring              the ring of context latents
+pipeline          GameNGenPipeline: world folders
+latent_world      the first World: the pipeline's loop
+"""

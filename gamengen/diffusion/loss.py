@@ -1,0 +1,209 @@
+"""The first world's loss: denoise the next latent, weighted towards what moves, on contexts as play will see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+
+from gamengen.contract import WorldContract
+from gamengen.diffusion.denoiser import Denoiser
+from gamengen.diffusion.scene import Scene, normalise
+from gamengen.diffusion.schedule import Schedule, clean_and_noise, prediction_target
+from gamengen.noise import MAX_NOISE_LEVEL, Noise, add_context_noise, drop_context, noise_bucket
+from gamengen.training.loop import Batch, LossOutput, Modules
+
+USUAL_SHARE = 0.1
+"""A cell that is foreground in a tenth of all frames has rarity 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """How contexts are corrupted and errors weighted."""
+
+    max_noise_level: float = MAX_NOISE_LEVEL
+    clean_context_share: float = 0.3
+    """Share of samples whose context gets no noise: what play sees."""
+    context_dropout: float = 0.1
+    """Share of samples whose context frames are all zero, for guidance. Actions are never dropped."""
+    terminal_share: float = 0.5
+    """Share of samples at the last timestep, the only one that 1-step play uses."""
+    play_steps: tuple[int, ...] = (2, 4, 8)
+    """The other samples are at the timesteps that play with these numbers of steps uses; empty: at any timestep."""
+    moving_weight: float = 10.0
+    """Extra weight of latent cells that moved or differ from the median latent."""
+    moving_threshold: float = 1.0
+    """What counts as different, in standard deviations of the latents."""
+    rarity_limit: float = 6.0
+    """The extra weight grows, at most by this factor, where something is rarer than in a tenth of all frames, and
+    falls where it is more often there; 1: the same weight everywhere."""
+    self_rollout_steps: int = 1
+    """The newest k context frames may be the model's own 1-step predictions (k)."""
+    self_rollout_share: float = 0.5
+    """Share of samples whose newest context frames are replaced so."""
+    snr_gamma: float | None = None
+    """min-SNR weighting; refused with zero terminal SNR, where it is 0 exactly at the timestep of 1-step play."""
+    noise_offset: float = 0.0
+    """Noise that is constant over a channel, added to the noise. Source: crosslabs.org, offset noise."""
+    input_perturbation: float = 0.0
+    """Extra noise on the network's input only. Source: arXiv 2301.11706."""
+
+    def __post_init__(self) -> None:
+        for name in ("clean_context_share", "context_dropout", "terminal_share", "self_rollout_share"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name}: expected a share in [0, 1], got {getattr(self, name)}")
+        if self.rarity_limit < 1:
+            raise ValueError(f"rarity_limit: expected a factor of at least 1, got {self.rarity_limit}")
+        if any(steps < 2 for steps in self.play_steps):
+            raise ValueError(f"play_steps: expected numbers of steps from 2 up, got {self.play_steps}")
+        if self.self_rollout_steps < 0:
+            raise ValueError(f"self_rollout_steps: expected at least 0, got {self.self_rollout_steps}")
+
+
+class LatentDiffusionLoss:
+    """`loss_fn` for `training.train`.
+
+    A batch is `windows.WindowBatch.tensors()`, raw latents: context (B, L + k, C, h, w), targets (B, C, h, w), and
+    actions int64 and border bool (B, L + k), where k is `self_rollout_steps`.
+
+    Args:
+        scene: median and deviation of the training split's normalised latents.
+        foreground_share: float (h, w), how often each cell differs from the median (`scene.foreground_share`); without
+            it all cells count as equally rare.
+    """
+
+    def __init__(
+        self,
+        config: LossConfig,
+        contract: WorldContract,
+        schedule: Schedule,
+        scene: Scene,
+        foreground_share: Tensor | None = None,
+    ) -> None:
+        if config.snr_gamma is not None and float(schedule.signal[-1]) < 1e-4:
+            raise ValueError(
+                "snr_gamma weights the last timestep with 0 under zero terminal SNR, and 1-step play uses no other; "
+                "leave it out or train with --prediction_type epsilon"
+            )
+        told = {"max_noise_level": config.max_noise_level, "prediction_type": schedule.prediction_type}
+        for name, value in told.items():
+            if contract.settings[name] != value:
+                raise ValueError(
+                    f"{name}: training is told {value!r}, the contract promises play {contract.settings[name]!r}"
+                )
+        self.config, self.contract, self.schedule = config, contract, schedule
+        self.scene = scene
+        share = (
+            torch.full(contract.codec.array_shape[1:], USUAL_SHARE) if foreground_share is None else foreground_share
+        )
+        self.rarity = (USUAL_SHARE / share.clamp(min=1e-6)).sqrt().clamp(max=config.rarity_limit)
+        if config.rarity_limit == 1.0:
+            self.rarity = torch.ones_like(self.rarity)
+        last = schedule.num_timesteps - 1
+        used = sorted(t for steps in config.play_steps for t in schedule.sampling_timesteps(steps) if t != last)
+        # All timesteps, the last one too, where no number of steps is named.
+        self.timesteps = torch.tensor(used or range(last + 1))
+
+    def normalise(self, raw: Tensor) -> Tensor:
+        """Raw latents (..., C, h, w), any dtype -> float32, about unit variance."""
+        return normalise(raw, self.contract.codec)
+
+    def __call__(self, modules: Modules, batch: Batch, noise: Noise) -> LossOutput:
+        unet = modules["unet"]
+        assert isinstance(unet, UNet2DConditionModel)
+        denoiser = Denoiser(unet, self.contract, self.scene)
+        frames = self.normalise(batch["context"])
+        actions, target = batch["actions"], self.normalise(batch["targets"])
+        length = self.contract.context_length
+        context = self.self_rollout(denoiser, frames, actions, batch["border"], noise)
+        weights = self.cell_weights(target, frames[:, -1])
+        context, bucket = self.corrupt(context, noise)
+        error, terminal = self.denoising_error(denoiser, context, actions[:, -length:], bucket, target, noise)
+        per_sample = (error * weights).mean((1, 2, 3)) / weights.mean((1, 2, 3))
+        mse = error.detach().mean((1, 2, 3))
+        return LossOutput(per_sample, {"mse": mse, "mse_last_step": mse.where(terminal, torch.nan)})
+
+    def self_rollout(self, denoiser: Denoiser, frames: Tensor, actions: Tensor, border: Tensor, noise: Noise) -> Tensor:
+        """The context (B, L, C, h, w), with its newest k frames predicted by the model itself in some samples.
+
+        The first frame of an episode and its copies at the border stay: play never predicts them.
+
+        Source: DIAMOND (arXiv 2405.12399) trains on its own predictions as context; here 1-step and detached.
+        """
+        k, length = self.config.self_rollout_steps, self.contract.context_length
+        if k == 0 or self.config.self_rollout_share == 0:
+            return frames[:, -length:]
+        wanted = noise.uniform("self_rollout") < self.config.self_rollout_share
+        frames = frames.clone()
+        with torch.no_grad():
+            for step in range(k):
+                newest = length + step  # row of the frame that is predicted
+                replaced = wanted & ~border[:, newest - 1]  # after a copy of the first frame comes the first itself
+                # Only those are predicted: the others would be thrown away. One at least, on every rank: where ranks
+                # share the weights (FSDP), all of them must call the network equally often.
+                chosen = replaced.nonzero().flatten() if bool(replaced.any()) else torch.zeros_like(actions[0, :1])
+                bucket = torch.zeros_like(chosen)
+                start = noise.normal(f"self_rollout_{step}", frames.shape[2:])[chosen]
+                predicted = self.predict_clean(
+                    denoiser, frames[chosen, step:newest], actions[chosen, step:newest], bucket, start
+                )
+                kept = replaced[chosen].view(-1, 1, 1, 1)
+                frames[chosen, newest] = torch.where(kept, predicted, frames[chosen, newest])
+        return frames[:, -length:]
+
+    def predict_clean(
+        self, denoiser: Denoiser, context: Tensor, actions: Tensor, bucket: Tensor, start: Tensor
+    ) -> Tensor:
+        """One-step prediction (B, C, h, w) from pure noise."""
+        last = self.schedule.num_timesteps - 1
+        timesteps = torch.full((len(context),), last, device=context.device)
+        output = denoiser(start, timesteps, context, actions, bucket).float()
+        signal, scale = float(self.schedule.signal[last]), float(self.schedule.noise_scale[last])
+        return clean_and_noise(self.schedule.prediction_type, output, start, signal, scale)[0]
+
+    def corrupt(self, context: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Add noise of a random level, or drop the context; gives the context and its noise bucket (B,)."""
+        level = noise.uniform("noise_level") * self.config.max_noise_level
+        level = torch.where(noise.uniform("clean") < self.config.clean_context_share, torch.zeros_like(level), level)
+        context = add_context_noise(context, level, noise.normal("context", context.shape[1:]))
+        dropped = noise.uniform("dropout") < self.config.context_dropout
+        bucket = noise_bucket(level, int(self.contract.settings["num_noise_buckets"]), self.config.max_noise_level)
+        # The null context of guidance is zeros with bucket 0, in training as in play.
+        return drop_context(context, dropped), torch.where(dropped, torch.zeros_like(bucket), bucket)
+
+    def denoising_error(
+        self, denoiser: Denoiser, context: Tensor, actions: Tensor, bucket: Tensor, target: Tensor, noise: Noise
+    ) -> tuple[Tensor, Tensor]:
+        """Squared error (B, C, h, w) of the prediction, and bool (B,): which samples were at the last timestep."""
+        count = self.schedule.num_timesteps
+        chosen = (noise.uniform("timestep") * len(self.timesteps)).long().clamp(max=len(self.timesteps) - 1)
+        timesteps = self.timesteps.to(chosen.device)[chosen]
+        terminal = noise.uniform("terminal") < self.config.terminal_share
+        timesteps = torch.where(terminal, count - 1, timesteps)
+        signal, scale = self.schedule.levels(timesteps)
+        added = noise.normal("target", target.shape[1:])
+        if self.config.noise_offset:
+            added = added + self.config.noise_offset * noise.normal("offset", (target.shape[1], 1, 1))
+        seen = added
+        if self.config.input_perturbation:
+            seen = added + self.config.input_perturbation * noise.normal("perturbation", target.shape[1:])
+        output = denoiser(signal * target + scale * seen, timesteps, context, actions, bucket).float()
+        wanted = prediction_target(self.schedule.prediction_type, target, added, signal, scale)
+        error = (output - wanted) ** 2 * denoiser.loss_weight(timesteps)
+        if self.config.snr_gamma is not None:
+            snr = (signal / scale) ** 2
+            weight = snr.clamp(max=self.config.snr_gamma) / snr
+            # Error of the noise per error of the output.
+            per_output = {"epsilon": torch.ones_like(snr), "v_prediction": snr / (snr + 1), "sample": snr}
+            error = error * weight * per_output[self.schedule.prediction_type]
+        return error, terminal
+
+    def cell_weights(self, target: Tensor, newest: Tensor) -> Tensor:
+        """(B, 1, h, w): 1, plus `moving_weight` times rarity where the target left the newest frame or the median."""
+        moved = (target - newest).abs().amax(1, keepdim=True) > self.config.moving_threshold
+        foreground = (target - self.scene.median.to(target.device)).abs().amax(
+            1, keepdim=True
+        ) > self.config.moving_threshold
+        return 1.0 + self.config.moving_weight * self.rarity.to(target.device) * (moved | foreground)

@@ -1,0 +1,143 @@
+"""The scene: what of a game's picture stands still, and the prediction of someone who knows only that.
+
+Most cells of a latent hardly leave their median. Letting the network predict only the rest makes the court, the walls
+and the sky right from the first training step on, at every noise level, and keeps them right for any number of own
+frames: a cell that never moved in the recording cannot drift. Where everything moves the deviation is about 1, and what
+remains is the plain prediction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from gamengen.contract import CodecContract
+from gamengen.diffusion.schedule import PredictionType
+from gamengen.durable import write_bytes
+from gamengen.latents.windows import Rows
+
+SCENE_FILE = "scene.safetensors"
+LEAST_DEVIATION = 0.02
+"""No cell is certain: what was never seen to move may move in a longer recording."""
+MAX_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Scene:
+    """In normalised latents, over the training split."""
+
+    median: Tensor
+    """float32 (C, h, w)."""
+    deviation: Tensor
+    """float32 (C, h, w): root mean square distance from the median, at least `LEAST_DEVIATION`."""
+
+    def to(self, device: torch.device | str) -> Scene:
+        return Scene(self.median.to(device), self.deviation.to(device))
+
+
+def normalise(raw: Tensor, codec: CodecContract) -> Tensor:
+    """Raw latents (..., C, h, w), any dtype -> float32, about unit variance, by the contract's figures."""
+    assert codec.mean is not None and codec.std is not None, "shards must be finalised"
+    mean, std = (torch.tensor(values, device=raw.device).view(-1, 1, 1) for values in (codec.mean, codec.std))
+    return (raw.float() - mean) / std
+
+
+def measure_scene(rows: Rows, codec: CodecContract, median: Tensor) -> Scene:
+    """The scene of a split.
+
+    Args:
+        rows: its raw latents; at most `MAX_ROWS` of them, evenly spread, are looked at.
+        median: (C, h, w) raw median latent, as the shards' statistics have it.
+    """
+    chosen = _spread(rows)
+    centre = normalise(median, codec).cpu()
+    total = torch.zeros_like(centre)
+    for part in chosen.split(256):
+        total += (normalise(rows.gather(part), codec).cpu() - centre).square().sum(0)
+    return Scene(centre, (total / len(chosen)).sqrt().clamp(min=LEAST_DEVIATION))
+
+
+def foreground_share(rows: Rows, codec: CodecContract, scene: Scene, threshold: float) -> Tensor:
+    """How often a cell differs from the median by more than `threshold` in a channel: float32 (h, w) in [0, 1]."""
+    chosen = _spread(rows)
+    differs = [
+        ((normalise(rows.gather(part), codec).cpu() - scene.median.cpu()).abs().amax(1) > threshold).sum(0)
+        for part in chosen.split(256)
+    ]
+    return torch.stack(differs).sum(0).float() / len(chosen)
+
+
+def _spread(rows: Rows) -> Tensor:
+    """int64, at most `MAX_ROWS` rows, evenly spread."""
+    count = len(rows.actions)
+    return torch.linspace(0, count - 1, min(MAX_ROWS, count)).round().long()
+
+
+def write_scene(folder: str | Path, scene: Scene) -> None:
+    """Write `scene.safetensors`, atomically."""
+    tensors = {"median": scene.median.cpu().contiguous(), "deviation": scene.deviation.cpu().contiguous()}
+    write_bytes(Path(folder) / SCENE_FILE, save(tensors))
+
+
+def read_scene(folder: str | Path) -> Scene:
+    """Read what `write_scene` wrote; FileNotFoundError when a world folder has lost it."""
+    file = Path(folder) / SCENE_FILE
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing, the world was trained with it: copy the whole world folder again")
+    tensors = load_file(file)
+    return Scene(tensors["median"].clone(), tensors["deviation"].clone())
+
+
+@dataclass(frozen=True)
+class Preconditioning:
+    """What the scene says at one level, as factors of the noisy sample and of the output: `preconditioning`."""
+
+    signal: Tensor
+    noise_scale: Tensor
+    median: Tensor
+    expected: Tensor
+    """The median as it stands in a noisy sample: signal * median."""
+    gain: Tensor
+    spread: Tensor
+
+    def __call__(self, kind: PredictionType, output: Tensor, noisy: Tensor) -> Tensor:
+        """The prediction (B, C, h, w) from the network's own output."""
+        clean = self.median + self.gain * (noisy - self.expected)
+        if kind == "v_prediction":
+            return (self.signal * noisy - clean) / self.noise_scale + self.spread * output
+        if kind == "flow":
+            return (noisy - clean) / self.noise_scale + self.spread * output
+        if kind == "epsilon":
+            return (noisy - self.signal * clean) / self.noise_scale + self.signal * self.spread * output
+        return clean + self.noise_scale * self.spread * output
+
+
+def preconditioning(signal: Tensor, noise_scale: Tensor, scene: Scene) -> Preconditioning:
+    """The factors at the levels (B, 1, 1, 1), or (1, 1, 1, 1) for all of a batch; noise_scale > 0.
+
+    If `x_0 ~ N(median, s^2)` and `x_t = signal * x_0 + noise_scale * noise`, then the expected x_0 is
+    `median + gain * (x_t - signal * median)` with `gain = signal s^2 / (signal^2 s^2 + noise_scale^2)`, and what is
+    left has the variance `s^2 noise_scale^2 / (signal^2 s^2 + noise_scale^2)`: the network's output is scaled by the
+    fourth root of that (in units of v), half-way between that size and 1.
+
+    Source: the posterior of two Gaussians. It is EDM's c_skip and c_out (arXiv 2206.00364, table 1) with a mean and a
+        variance of every cell's own in the place of 0 and sigma_data^2. Departure: the root in c_out. A cell is still
+        most of the time and then changes by much: with c_out itself the ball needed outputs of 20 and was not learnt.
+    """
+    variance = scene.deviation**2
+    total = signal**2 * variance + noise_scale**2
+    gain = signal * variance / total
+    spread = (scene.deviation / total.sqrt()).sqrt()
+    return Preconditioning(signal, noise_scale, scene.median, signal * scene.median, gain, spread)
+
+
+def loss_weight(signal: Tensor, noise_scale: Tensor, scene: Scene) -> Tensor:
+    """(B, 1, 1, 1) weight of a squared error of v, 1 at the last timestep: in inverse proportion to what is left of v.
+
+    At low noise an error of the prediction hardly moves the clean frame; unweighted, it would rule the loss.
+    """
+    return signal**2 * scene.deviation.square().mean().clamp(max=1.0) + noise_scale**2

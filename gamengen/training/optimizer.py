@@ -1,0 +1,96 @@
+"""Optimizers and the learning rate as a function of progress."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gamengen.training.muon import Muon
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Flags as in the training scripts of diffusers."""
+
+    optimizer: Literal["adamw", "adafactor", "muon"] = "adamw"
+    """adafactor: without relative steps or weight decay, as GameNGen used it. muon: for networks from scratch on one
+    GPU or many that each hold all weights; takes AdamW's learning rate (`gamengen/training/muon.py`)."""
+    learning_rate: float = 1e-3
+    scale_lr: bool = False
+    """Multiply the learning rate by the global batch size."""
+    lr_scheduler: Literal["constant", "constant_with_warmup", "linear", "cosine"] = "cosine"
+    lr_warmup_steps: int = 50
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.99
+    adam_weight_decay: float = 1e-2
+    adam_epsilon: float = 1e-8
+    use_8bit_adam: bool = False
+    """AdamW with 8-bit states from bitsandbytes (CUDA only; install it yourself)."""
+    max_grad_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.learning_rate <= 0 or self.max_grad_norm <= 0:
+            raise ValueError(
+                f"learning_rate and max_grad_norm must be positive, got {self.learning_rate} and {self.max_grad_norm}"
+            )
+
+
+def build_optimizer(config: OptimizerConfig, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+    """The optimizer that the flags name, over a list of float32 parameters."""
+    parameters = list(parameters)
+    betas = (config.adam_beta1, config.adam_beta2)
+    if config.optimizer == "adafactor":
+        from transformers.optimization import Adafactor
+
+        adafactor: torch.optim.Optimizer = Adafactor(
+            parameters, lr=config.learning_rate, scale_parameter=False, relative_step=False, weight_decay=0.0
+        )
+        return adafactor
+    if config.optimizer == "muon":
+        return Muon(parameters, config.learning_rate, 0.95, betas, config.adam_epsilon, config.adam_weight_decay)
+    if config.use_8bit_adam:
+        try:
+            import bitsandbytes
+        except ImportError as error:
+            raise ImportError("--use_8bit_adam needs bitsandbytes: pip install bitsandbytes (CUDA only)") from error
+        adamw_8bit: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(
+            parameters,
+            lr=config.learning_rate,
+            betas=betas,
+            weight_decay=config.adam_weight_decay,
+            eps=config.adam_epsilon,
+        )
+        return adamw_8bit
+    return torch.optim.AdamW(
+        parameters,
+        lr=config.learning_rate,
+        betas=betas,
+        weight_decay=config.adam_weight_decay,
+        eps=config.adam_epsilon,
+        fused=True,
+    )
+
+
+def learning_rate(config: OptimizerConfig, base: float, step: int, progress: float) -> float:
+    """The learning rate of one optimizer step.
+
+    Args:
+        base: the peak, after `scale_lr`.
+        step: optimizer steps made so far; warm-up counts these.
+        progress: share of the training budget used, in [0, 1]; decay follows this, so that a run limited by
+            minutes anneals as fully as one limited by steps.
+    """
+    warm = 1.0
+    if config.lr_scheduler != "constant" and config.lr_warmup_steps > 0:
+        warm = min(1.0, (step + 1) / config.lr_warmup_steps)
+    decay = 1.0
+    if config.lr_scheduler == "cosine":
+        decay = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+    elif config.lr_scheduler == "linear":
+        decay = max(0.0, 1.0 - progress)
+    return base * warm * decay

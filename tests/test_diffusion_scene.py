@@ -1,0 +1,179 @@
+"""gamengen.diffusion.scene.
+
+The prediction of someone who knows only what stands still, and what the network adds to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from gamengen.diffusion.denoiser import Denoiser
+from gamengen.diffusion.pipeline import GameNGenPipeline
+from gamengen.diffusion.sampler import sample, stacked_denoise
+from gamengen.diffusion.scene import (
+    LEAST_DEVIATION,
+    Scene,
+    foreground_share,
+    loss_weight,
+    measure_scene,
+    normalise,
+    preconditioning,
+    read_scene,
+    write_scene,
+)
+from gamengen.diffusion.schedule import PredictionType, build_scheduler, prediction_target, read_schedule
+from tests.worlds import LENGTH, random_rows, tiny_codec_contract, tiny_contract, tiny_pipeline, tiny_unet
+
+KINDS: list[PredictionType] = ["v_prediction", "flow", "sample", "epsilon"]
+
+
+def random_scene(shape: tuple[int, ...], deviation: float = 0.3) -> Scene:
+    generator = torch.Generator().manual_seed(1)
+    return Scene(torch.randn(shape, generator=generator), torch.full(shape, deviation))
+
+
+def inputs(shape: tuple[int, ...], batch: int = 2) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "noisy": torch.randn((batch, *shape), generator=generator),
+        "timesteps": torch.tensor([999, 300])[:batch],
+        "context": torch.randn((batch, LENGTH, *shape), generator=generator),
+        "actions": torch.zeros((batch, LENGTH), dtype=torch.int64),
+        "noise_bucket": torch.zeros(batch, dtype=torch.int64),
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("timestep", [50, 600, 990])
+def test_it_is_the_least_squares_prediction_and_the_output_is_scaled_to_the_root_of_what_is_left(
+    kind: PredictionType, timestep: int
+) -> None:
+    """Regression over random clean cells finds the same prediction, and the size of what it leaves."""
+    generator, count, median, deviation = torch.Generator().manual_seed(0), 200_000, 0.7, 0.3
+    change, noise = torch.randn((2, count), generator=generator, dtype=torch.float64)
+    clean = median + deviation * change
+    schedule = read_schedule(build_scheduler(kind))
+    signal, scale = schedule.signal[timestep], schedule.noise_scale[timestep]
+    noisy = signal * clean + scale * noise
+    target = prediction_target(kind, clean, noise, signal, scale)
+    design = torch.stack([noisy, torch.ones_like(noisy)], dim=1)
+    fitted = (design @ torch.linalg.lstsq(design, target.unsqueeze(1)).solution).flatten()
+    scene = Scene(torch.tensor(median, dtype=torch.float64), torch.tensor(deviation, dtype=torch.float64))
+    factors = preconditioning(signal, scale, scene)
+    predicted = factors(kind, torch.zeros_like(noisy), noisy)
+    assert float((predicted - fitted).square().mean().sqrt()) < 0.01
+    spread = factors(kind, torch.ones_like(noisy), noisy) - predicted
+    factor = {"sample": scale, "epsilon": signal}.get(kind, torch.ones(()))  # from units of v to those of the target
+    torch.testing.assert_close(spread.mean(), ((target - fitted).std() / factor).sqrt() * factor, atol=0.005, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["v_prediction", "flow", "sample"])
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_an_untrained_world_shows_the_scene(kind: PredictionType, steps: int) -> None:
+    contract = tiny_contract(prediction_type=kind, scene_prior=True)
+    scene = random_scene(contract.codec.array_shape, deviation=LEAST_DEVIATION)
+    values = inputs(contract.codec.array_shape)
+    denoiser = Denoiser(tiny_unet(contract), contract, scene)
+    denoise = stacked_denoise(denoiser, values["context"], values["actions"], values["noise_bucket"], 1.0)
+    predicted = sample(denoise, read_schedule(build_scheduler(kind)), values["noisy"], steps)
+    # One step gives the median itself; more let through as much noise as a cell may change.
+    tolerance = 1e-5 if steps == 1 else 5 * LEAST_DEVIATION
+    torch.testing.assert_close(predicted, scene.median.expand_as(predicted), atol=tolerance, rtol=0)
+
+
+def test_a_cell_that_never_moves_cannot_drift() -> None:
+    """However wild the network's output, a still cell stays near the median."""
+    contract = tiny_contract(scene_prior=True)
+    unet = tiny_unet(contract)
+    torch.nn.init.normal_(unet.conv_out.weight)
+    still = random_scene(contract.codec.array_shape, deviation=LEAST_DEVIATION)
+    values = inputs(contract.codec.array_shape)
+    last = {**values, "timesteps": torch.tensor([999, 999])}
+    output = Denoiser(unet, tiny_contract())(**last)
+    clean = -Denoiser(unet, contract, still)(**last)
+    bound = LEAST_DEVIATION**0.5 * float(output.abs().max())
+    assert float((clean - still.median).abs().max()) <= bound * 1.001 + 1e-6
+
+
+def test_a_scene_that_knows_nothing_leaves_the_last_timestep_to_the_network() -> None:
+    contract = tiny_contract(scene_prior=True)
+    unet, shape = tiny_unet(contract), contract.codec.array_shape
+    torch.nn.init.normal_(unet.conv_out.weight)
+    values = {**inputs(shape), "timesteps": torch.tensor([999, 999])}
+    nothing = Scene(torch.zeros(shape), torch.ones(shape))
+    torch.testing.assert_close(Denoiser(unet, contract, nothing)(**values), Denoiser(unet, tiny_contract())(**values))
+
+
+def test_the_loss_counts_the_last_timestep_fully_and_low_noise_little() -> None:
+    schedule = read_schedule(build_scheduler("v_prediction"))
+    signal, scale = schedule.levels(torch.tensor([999, 500, 0]))
+    weight = loss_weight(signal, scale, random_scene((2, 4, 4), deviation=0.2)).flatten().tolist()
+    assert weight[0] == pytest.approx(1.0) and weight[0] > weight[1] > weight[2]
+    assert weight[2] == pytest.approx(0.04, rel=0.05)
+
+
+def test_measured_over_a_split_it_equals_an_independent_computation() -> None:
+    codec = tiny_codec_contract()
+    rows = random_rows(tiny_contract(), lengths=(30, 20))
+    median = rows.arrays.median(0).values
+    scene = measure_scene(rows, codec, median)
+    mean, std = torch.tensor(codec.mean).view(-1, 1, 1), torch.tensor(codec.std).view(-1, 1, 1)
+    torch.testing.assert_close(scene.median, (median - mean) / std)
+    expected = ((rows.arrays - median) / std).square().mean(0).sqrt()
+    torch.testing.assert_close(scene.deviation, expected.clamp(min=LEAST_DEVIATION))
+
+
+def test_the_foreground_share_counts_the_frames_in_which_a_cell_has_left_the_median() -> None:
+    contract = tiny_contract()
+    rows = random_rows(contract)
+    scene = measure_scene(rows, contract.codec, torch.zeros(contract.codec.array_shape))
+    share = foreground_share(rows, contract.codec, scene, threshold=0.8)
+    latents = normalise(rows.gather(torch.arange(len(rows.actions))), contract.codec)
+    expected = torch.zeros(share.shape)
+    for latent in latents:
+        expected += ((latent - scene.median).abs() > 0.8).any(0)
+    torch.testing.assert_close(share, expected / len(latents))
+    assert float(share.min()) > 0 and float(share.max()) < 1
+
+
+def test_a_constant_cell_keeps_a_little_doubt() -> None:
+    rows = random_rows(tiny_contract())
+    rows = replace(rows, arrays=torch.zeros_like(rows.arrays))
+    scene = measure_scene(rows, tiny_codec_contract(), rows.arrays[0])
+    assert torch.all(scene.deviation == LEAST_DEVIATION)
+
+
+def test_it_travels_with_the_world_folder(tmp_path: Path) -> None:
+    pipeline = tiny_pipeline()
+    settings = {**pipeline.world_contract.settings, "scene_prior": True}
+    world = tiny_pipeline(settings=settings)
+    world.scene = random_scene(world.world_contract.codec.array_shape)
+    world.save_pretrained(tmp_path / "world")
+    loaded = GameNGenPipeline.from_pretrained(tmp_path / "world")
+    assert loaded.scene is not None and torch.equal(loaded.scene.deviation, world.scene.deviation)
+    loaded.save_pretrained(tmp_path / "again")
+    assert torch.equal(read_scene(tmp_path / "again").median, world.scene.median)
+    (tmp_path / "again" / "scene.safetensors").unlink()
+    with pytest.raises(ValueError, match="scene.safetensors is missing"):  # the manifest lists it
+        GameNGenPipeline.from_pretrained(tmp_path / "again")
+    (tmp_path / "again" / "manifest.json").unlink()
+    with pytest.raises(FileNotFoundError, match="scene.safetensors is missing"):
+        GameNGenPipeline.from_pretrained(tmp_path / "again")
+
+
+def test_a_world_with_a_scene_does_not_play_without_it() -> None:
+    contract = tiny_contract(scene_prior=True)
+    with pytest.raises(ValueError, match="scene.safetensors is missing"):
+        Denoiser(tiny_unet(contract), contract)
+
+
+def test_written_and_read_it_is_the_same(tmp_path: Path) -> None:
+    scene = random_scene((2, 3, 4))
+    write_scene(tmp_path, scene)
+    read = read_scene(tmp_path)
+    assert torch.equal(read.median, scene.median) and torch.equal(read.deviation, scene.deviation)

@@ -1,0 +1,85 @@
+"""The file that is pushed as pipeline.py gives the frames of the package, bit for bit, and imports nothing of it."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+
+from gamengen.diffusion.latent_world import LatentWorld
+from gamengen.diffusion.pipeline import GameNGenPipeline
+from gamengen.diffusion.scene import Scene
+from tests.worlds import tiny_pipeline, tiny_starts
+
+SOURCE = Path(__file__).resolve().parent.parent / "gamengen/hub/standalone_pipeline.py"
+ACTIONS = [1, 2, 0, 1]
+
+
+def test_it_imports_nothing_of_the_package() -> None:
+    nodes = list(ast.walk(ast.parse(SOURCE.read_text())))
+    modules = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    modules += [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    assert len(modules) > 10 and not any(module.startswith("gamengen") for module in modules)
+
+
+def world_folder(folder: Path, scene: bool, **settings: Any) -> Path:
+    """A tiny world, one of whose start states is younger than the context."""
+    pipeline = tiny_pipeline(**settings)
+    contract = pipeline.world_contract
+    if scene:
+        contract = replace(contract, settings={**contract.settings, "scene_prior": True})
+        pipeline = tiny_pipeline(settings["prediction_type"], settings=contract.settings)
+        shape = contract.codec.array_shape
+        torch.manual_seed(1)
+        pipeline.scene = Scene(torch.randn(shape), torch.rand(shape) + 0.05)
+        torch.nn.init.normal_(pipeline.unet.conv_out.weight, std=0.1)
+    pipeline.start_states = [*tiny_starts(1), *tiny_starts(1, frames=2, seed=5)]
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("prediction_type", "scene", "start", "options"),
+    [
+        ("v_prediction", True, 1, {"num_inference_steps": 3}),
+        ("v_prediction", False, 0, {"num_inference_steps": 2, "noise_level": 0.4}),
+        ("v_prediction", True, 0, {"num_inference_steps": 1, "guidance_scale": 1.5, "noise_level": 0.1}),
+        ("flow", True, 0, {"num_inference_steps": 2}),
+        ("epsilon", True, 0, {"num_inference_steps": 2}),
+        ("sample", True, 1, {"num_inference_steps": 1}),
+    ],
+)
+def test_it_dreams_the_same_frames(
+    tmp_path: Path, prediction_type: str, scene: bool, start: int, options: dict[str, Any]
+) -> None:
+    folder = world_folder(tmp_path / "world", scene, prediction_type=prediction_type)
+    ours = LatentWorld(GameNGenPipeline.from_pretrained(folder), 1, **options)
+    ours.reset([ours.pipeline.start_states[start]], [7])
+    expected = np.stack([ours.step([action]).frames[0] for action in ACTIONS])
+    theirs = DiffusionPipeline.from_pretrained(folder, custom_pipeline=str(SOURCE), trust_remote_code=True)
+    assert type(theirs).__name__ == "DreamPipeline" and not isinstance(theirs, GameNGenPipeline)
+    clip = theirs(ACTIONS, start=start, seed=7, **options)
+    assert clip.dtype == np.uint8 and np.array_equal(clip, expected)
+    assert not np.array_equal(clip[0], clip[1])
+
+
+def test_it_refuses_what_it_cannot_play(tmp_path: Path) -> None:
+    folder = world_folder(tmp_path / "world", False, prediction_type="v_prediction")
+    dream = DiffusionPipeline.from_pretrained(folder, custom_pipeline=str(SOURCE), trust_remote_code=True)
+    with pytest.raises(ValueError, match="call reset first"):
+        dream.step(0)
+    with pytest.raises(ValueError, match="start 2: this world has the start states 0 to 1"):
+        dream.reset(start=2)
+    dream.reset()
+    with pytest.raises(ValueError, match="action 3: expected 0 to 2"):
+        dream.step(3)
+    with pytest.raises(ValueError, match="noise_level: expected 0 to 0.7"):
+        dream.step(0, noise_level=0.9)
+    with pytest.raises(ValueError, match="num_inference_steps"):
+        dream.step(0, num_inference_steps=0)
