@@ -63,7 +63,7 @@ class Config:
     scene_prior: bool = True
     """Let the UNet predict only what the training split's median picture does not tell."""
     action_planes: bool = True
-    """Show the newest action to every cell, as planes beside the frames, too."""
+    """Show the actions to every cell, as planes beside the frames, too."""
     cross_resets: bool = False
     """Let windows run over the reset between two games of one recorder, so that a dream can begin a new game."""
     max_train_samples: int | None = None

@@ -86,27 +86,67 @@ def test_an_untrained_world_shows_the_scene(kind: PredictionType, steps: int) ->
     torch.testing.assert_close(predicted, scene.median.expand_as(predicted), atol=tolerance, rtol=0)
 
 
+def network_of_past(noisy: Tensor, timesteps: Tensor, context: Tensor, *_: Tensor) -> Tensor:
+    return context.sum(1)
+
+
 def test_a_cell_that_never_moves_cannot_drift() -> None:
     """However wild the network's output, a still cell stays near the median."""
     contract = tiny_contract(scene_prior=True)
-    unet = tiny_unet(contract)
-    torch.nn.init.normal_(unet.conv_out.weight)
     still = random_scene(contract.codec.array_shape, deviation=LEAST_DEVIATION)
     values = inputs(contract.codec.array_shape)
     last = {**values, "timesteps": torch.tensor([999, 999])}
-    output = Denoiser(unet, tiny_contract())(**last)
-    clean = -Denoiser(unet, contract, still)(**last)
-    bound = LEAST_DEVIATION**0.5 * float(output.abs().max())
-    assert float((clean - still.median).abs().max()) <= bound * 1.001 + 1e-6
+    wild = Denoiser(tiny_unet(contract), contract, still, network=lambda noisy, *_: torch.full_like(noisy, 50.0))
+    clean = -wild(**last)
+    bound = LEAST_DEVIATION**0.5 * 50.0
+    assert float((clean - still.median).abs().max()) == pytest.approx(bound, rel=1e-3)
 
 
 def test_a_scene_that_knows_nothing_leaves_the_last_timestep_to_the_network() -> None:
     contract = tiny_contract(scene_prior=True)
     unet, shape = tiny_unet(contract), contract.codec.array_shape
-    torch.nn.init.normal_(unet.conv_out.weight)
     values = {**inputs(shape), "timesteps": torch.tensor([999, 999])}
     nothing = Scene(torch.zeros(shape), torch.ones(shape))
-    torch.testing.assert_close(Denoiser(unet, contract, nothing)(**values), Denoiser(unet, tiny_contract())(**values))
+    told = Denoiser(unet, contract, nothing, network=network_of_past)(**values)
+    torch.testing.assert_close(told, network_of_past(**values))
+
+
+def test_the_network_sees_differences_from_the_median_and_no_noise_where_it_says_nothing() -> None:
+    contract = tiny_contract(scene_prior=True)
+    shape, seen = contract.codec.array_shape, []
+
+    def network(noisy: Tensor, timesteps: Tensor, context: Tensor, *_: Tensor) -> Tensor:
+        seen.append((noisy, context))
+        return torch.zeros_like(noisy)
+
+    scene = random_scene(shape, deviation=0.5)
+    values = inputs(shape)
+    Denoiser(tiny_unet(contract), contract, scene, network=network)(**values)
+    noisy, context = seen[0]
+    torch.testing.assert_close(context, values["context"] - scene.median)
+    assert float(noisy[0].abs().max()) < 1e-6 < 0.01 < float(noisy[1].abs().max()), "timesteps 999 and 300"
+    schedule = read_schedule(build_scheduler("v_prediction"))
+    signal, scale = float(schedule.signal[300]), float(schedule.noise_scale[300])
+    expected = 0.5**2 * signal / (0.5**2 * signal**2 + scale**2) * (values["noisy"][1] - signal * scene.median)
+    torch.testing.assert_close(noisy[1], expected)
+
+
+def test_the_scene_itself_is_an_input() -> None:
+    """Differences alone would not say where the walls are. Every action of the context is a plane, oldest first."""
+    contract = tiny_contract(scene_prior=True)
+    unet, shape = tiny_unet(contract), contract.codec.array_shape
+    scene, values, seen = random_scene(shape), inputs(shape), []
+    values["actions"] = torch.tensor([[0, 2, 1], [1, 0, 0]])
+    assert LENGTH == 3 and contract.game.num_actions == 3
+    unet.conv_in.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    Denoiser(unet, contract, scene)(**values)
+    channels = shape[0]
+    median = seen[0][:, channels * 4 : channels * 5]
+    torch.testing.assert_close(median, scene.median.expand_as(median))
+    planes = seen[0][:, channels * 5 :]
+    assert planes.shape[1] == 9
+    assert planes[0, :, 0, 0].tolist() == [1, 0, 0, 0, 0, 1, 0, 1, 0]
+    assert planes[1, :, -1, -1].tolist() == [0, 1, 0, 1, 0, 0, 1, 0, 0]
 
 
 def test_the_loss_counts_the_last_timestep_fully_and_low_noise_little() -> None:

@@ -95,7 +95,7 @@ def test_the_untouched_network_is_stable_diffusion_and_every_new_part_learns(nam
     source, world = stable_diffusion(name), contract(planes=planes)
     before = {key: value.clone() for key, value in source.state_dict().items()}
     unet = from_stable_diffusion(source, world).eval()
-    assert unet.config["in_channels"] == 4 * 3 + 3 * planes
+    assert unet.config["in_channels"] == 4 * 3 + 3 * 2 * planes
     check_first_output(source, unet, world)
     check_gradients(unet, world)
     assert all(torch.equal(value, before[key]) for key, value in source.state_dict().items())

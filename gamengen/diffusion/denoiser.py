@@ -1,8 +1,11 @@
 """The action-conditioned denoiser: a stock UNet2DConditionModel, what goes into it, and how one is built.
 
-Past frames are concatenated to the noisy one in channels. Actions go in twice, always in order: each as a token
-`one_hot(action) ++ position` for cross-attention, and the newest one beside the noise bucket in `timestep_cond`, which
-is added to the time embedding (a bag of unordered tokens cannot say which action is *now*).
+Past frames are concatenated to the noisy one in channels, all as differences from what stands still, which comes as an
+input of its own: at the last timestep, the only one of 1-step play, nothing then stands between the network and the
+context (noise as it is would fill every cell). Actions go in three times, always in order: as planes
+beside the frames, as tokens `one_hot(action) ++ position` for cross-attention, and the newest one beside the noise
+bucket in `timestep_cond`, which is added to the time embedding (a bag of unordered tokens cannot say which action is
+*now*).
 """
 
 from __future__ import annotations
@@ -81,7 +84,8 @@ class Denoiser:
     ) -> Tensor:
         """The prediction (B, C, h, w), of the contract's prediction type.
 
-        With a scene the UNet only predicts what the scene does not tell (`scene.preconditioning`).
+        With a scene the UNet sees how far everything is from the median and only predicts what the scene does not tell
+        (`scene.preconditioning`).
 
         Args:
             noisy: (B, C, h, w) at the level of `timesteps`.
@@ -98,24 +102,31 @@ class Denoiser:
             if value.shape != expected[name]:
                 raise ValueError(f"{name}: expected {expected[name]}, got {tuple(value.shape)}")
         each = torch.full((len(noisy),), timesteps, device=noisy.device) if isinstance(timesteps, int) else timesteps
-        output = self._network(noisy, each, context, actions, noise_bucket)
         if self.scene is None:
-            return output
+            return self._network(noisy, each, context, actions, noise_bucket)
         if isinstance(timesteps, int):
             factors = self._kept_factors(timesteps, noisy.device)
         else:
             factors = preconditioning(*self.schedule.levels(timesteps), self.scene.to(noisy.device))
+        seen = factors.difference(noisy).to(noisy.dtype)
+        output = self._network(seen, each, context - factors.median.to(context.dtype), actions, noise_bucket)
         return factors(self.prediction_type, output, noisy).to(noisy.dtype)
 
     def network(
         self, noisy: Tensor, timesteps: Tensor, context: Tensor, actions: Tensor, noise_bucket: Tensor
     ) -> Tensor:
-        """The UNet's own output (B, C, h, w): tensors in and out, for those who compile or export it."""
+        """The UNet's own output (B, C, h, w): tensors in and out, for those who compile or export it.
+
+        With a scene, `noisy` and `context` are what `__call__` makes of its own: differences from the median, which is
+        the last input.
+        """
         tokens, condition = self.condition(actions, noise_bucket)
         planes = [noisy, context.flatten(1, 2)]
+        if self.scene is not None:
+            planes.append(self.scene.median.to(noisy).expand(len(noisy), -1, -1, -1))
         if self.action_planes:
-            newest = condition[:, self.num_buckets :, None, None]
-            planes.append(newest.to(noisy.dtype).expand(-1, -1, *noisy.shape[2:]))
+            one_hot = tokens[:, :, : self.num_actions].flatten(1)[:, :, None, None]
+            planes.append(one_hot.to(noisy.dtype).expand(-1, -1, *noisy.shape[2:]))
         output: Tensor = self.unet(
             torch.cat(planes, dim=1).contiguous(memory_format=torch.channels_last),
             timesteps,
@@ -206,9 +217,11 @@ def build_unet(config: DenoiserConfig, contract: WorldContract) -> UNet2DConditi
 
 
 def in_channels(contract: WorldContract) -> int:
-    """What the UNet takes: the noisy frame, L context frames and, where the contract says so, a plane an action."""
-    planes = contract.game.num_actions if contract.settings["action_planes"] else 0
-    return contract.codec.array_shape[0] * (contract.context_length + 1) + planes
+    """What the UNet takes: the noisy frame, L context frames and, where the contract says so, the scene's median and a
+    plane for every action of every frame."""
+    planes = contract.game.num_actions * contract.context_length if contract.settings["action_planes"] else 0
+    arrays = contract.context_length + 1 + bool(contract.settings["scene_prior"])
+    return contract.codec.array_shape[0] * arrays + planes
 
 
 def world_settings(

@@ -104,9 +104,16 @@ class Preconditioning:
     gain: Tensor
     spread: Tensor
 
+    def difference(self, noisy: Tensor) -> Tensor:
+        """How far the expected clean array is from the median, (B, C, h, w): what the network sees of the noisy one.
+
+        0 at zero SNR, where the noisy array says nothing.
+        """
+        return self.gain * (noisy - self.expected)
+
     def __call__(self, kind: PredictionType, output: Tensor, noisy: Tensor) -> Tensor:
         """The prediction (B, C, h, w) from the network's own output."""
-        clean = self.median + self.gain * (noisy - self.expected)
+        clean = self.median + self.difference(noisy)
         if kind == "v_prediction":
             return (self.signal * noisy - clean) / self.noise_scale + self.spread * output
         if kind == "flow":

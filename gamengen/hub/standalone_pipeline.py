@@ -209,9 +209,14 @@ class DreamPipeline(DiffusionPipeline):
         positions = torch.cat([(distance * frequencies).sin(), (distance * frequencies).cos()], dim=1).to(device)
         tokens = torch.cat([one_hot, positions.expand(len(noisy), -1, -1)], dim=-1)
         condition = torch.cat([F.one_hot(buckets, count).float(), one_hot[:, -1]], dim=-1)
+        level = [torch.tensor([x]).view(1, 1, 1, 1).to(device) for x in self.level(timestep)]
         planes = [noisy, context.flatten(1, 2)]
+        if self.scene is not None:
+            median = self.scene["median"].to(noisy)
+            difference = self.from_median(noisy, *level).to(noisy.dtype)
+            planes = [difference, (context - median).flatten(1, 2), median.expand(len(noisy), -1, -1, -1)]
         if self.settings["action_planes"]:
-            planes.append(one_hot[:, -1, :, None, None].to(noisy.dtype).expand(-1, -1, *noisy.shape[2:]))
+            planes.append(one_hot.flatten(1)[:, :, None, None].to(noisy.dtype).expand(-1, -1, *noisy.shape[2:]))
         output: Tensor = self.unet(
             torch.cat(planes, dim=1).contiguous(memory_format=torch.channels_last),
             torch.full((len(noisy),), timestep, device=device),
@@ -221,15 +226,21 @@ class DreamPipeline(DiffusionPipeline):
         )[0]
         if self.scene is None:
             return output
-        signal, scale = (torch.tensor([x]).view(1, 1, 1, 1).to(device) for x in self.level(timestep))
-        return self.with_scene(output, noisy, signal, scale).to(noisy.dtype)
+        return self.with_scene(output, noisy, *level).to(noisy.dtype)
+
+    def from_median(self, noisy: Tensor, signal: Tensor, noise_scale: Tensor) -> Tensor:
+        """How far the clean latents are from the median, for all that the scene's deviation tells."""
+        assert self.scene is not None
+        median, deviation = (self.scene[name].to(noisy.device) for name in ("median", "deviation"))
+        total = signal**2 * deviation**2 + noise_scale**2
+        return signal * deviation**2 / total * (noisy - signal * median)
 
     def with_scene(self, output: Tensor, noisy: Tensor, signal: Tensor, noise_scale: Tensor) -> Tensor:
         """The network predicts only what the median picture and its deviation do not tell."""
         assert self.scene is not None
         median, deviation = (self.scene[name].to(noisy.device) for name in ("median", "deviation"))
         total = signal**2 * deviation**2 + noise_scale**2
-        clean = median + signal * deviation**2 / total * (noisy - signal * median)
+        clean = median + self.from_median(noisy, signal, noise_scale)
         spread = (deviation / total.sqrt()).sqrt()
         kind = self.settings["prediction_type"]
         if kind == "v_prediction":
