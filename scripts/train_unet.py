@@ -101,10 +101,11 @@ PRESETS = {
     "demo": Config(
         preset="demo",
         denoiser=DenoiserConfig(block_out_channels=(32, 64, 96), layers_per_block=1),
-        # In minutes the full weight of the rare ball would be paid for by blurred paddles (docs/experiments.md).
-        loss=LossConfig(rarity_limit=2.5),
+        # In minutes the full weight of the rare ball would be paid for by blurred paddles, and what play does not use
+        # (other noise levels, guidance) by all of it (docs/experiments.md).
+        loss=LossConfig(rarity_limit=2.5, terminal_share=0.75, context_dropout=0.0),
         training=TrainingConfig(
-            max_train_steps=20_000, max_train_minutes=5.0, train_batch_size=8, learning_rate=2e-3,
+            max_train_steps=20_000, max_train_minutes=5.5, train_batch_size=8, learning_rate=2e-3,
             checkpointing_steps=250, validation_steps=0, ema_max_decay=0.99,
         ),
     ),
@@ -263,7 +264,7 @@ def cost_of(config: Config, unet: UNet2DConditionModel, contract: WorldContract)
     training = config.training
     trained = sum(p.numel() for p in unet.parameters() if p.requires_grad)
     parameters = sum(p.numel() for p in unet.parameters())
-    moments = {"adafactor": 0, "muon": 1, "adamw": 2}[training.optimizer]
+    moments = 0 if training.optimizer == "adafactor" else 2
     stored = parameters * (1 + training.use_ema) + moments * trained
     kept = training.checkpoints_total_limit or 1
     minutes = training.max_train_minutes

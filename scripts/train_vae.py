@@ -77,7 +77,7 @@ PRESETS = {
         vae=VaeConfig(encoder_width=48, decoder_width=48, decoder_blocks=(2,)),
         crops=CropConfig(crop_size=64, max_train_frames=4000),
         training=TrainingConfig(
-            max_train_steps=20_000, max_train_minutes=1.5, train_batch_size=8, learning_rate=2e-3,
+            max_train_steps=20_000, max_train_minutes=1.0, train_batch_size=8, learning_rate=2e-3,
             lr_scheduler="linear", adam_weight_decay=1e-4, ema_max_decay=0.99, checkpointing_steps=1000,
         ),
     ),

@@ -130,7 +130,7 @@ def test_wrong_shapes_are_refused_with_both_figures(denoiser: Denoiser, name: st
 def test_a_network_of_another_contract_is_refused_with_both_figures() -> None:
     unet = tiny_unet(CONTRACT)
     check_unet(unet, CONTRACT)
-    with pytest.raises(ValueError, match="in_channels is 11, expected 13"):
+    with pytest.raises(ValueError, match="in_channels is 17, expected 22"):
         Denoiser(unet, tiny_contract(length=LENGTH + 1))
     with pytest.raises(ValueError, match="out_channels is 2, expected 3"):
         Denoiser(unet, tiny_contract(tiny_codec_contract(channels=3)))

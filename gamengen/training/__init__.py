@@ -2,7 +2,6 @@
 
 config       flags and types of every trainer
 optimizer    optimizers, learning rate by progress
-muon         momentum with orthogonal updates, for networks from scratch
 prefetch     the next batch made ahead by threads
 ranks        as many ranks as were asked for, or an error
 checkpoints  published checkpoints: complete or not there

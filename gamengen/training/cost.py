@@ -117,8 +117,7 @@ def kept_values(
 def fixed_bytes(cost: NetworkCost, training: TrainingConfig) -> float:
     """Memory that no batch size changes: weights, gradients, optimizer, EMA, the weights' copies under autocast."""
     adam = 2 if training.use_8bit_adam else 8
-    # Adafactor keeps a row and a column of each matrix, Muon its momentum.
-    optimizer = {"adafactor": 0.05, "muon": 4, "adamw": adam}[training.optimizer]
+    optimizer = 0.05 if training.optimizer == "adafactor" else adam  # a row and a column for each matrix
     a_trained_weight = 4 + optimizer + 4 * training.use_ema
     return cost.parameters * (4 + 2 * (training.mixed_precision != "no")) + cost.trained * a_trained_weight
 

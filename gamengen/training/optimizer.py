@@ -10,16 +10,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gamengen.training.muon import Muon
-
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
     """Flags as in the training scripts of diffusers."""
 
-    optimizer: Literal["adamw", "adafactor", "muon"] = "adamw"
-    """adafactor: without relative steps or weight decay, as GameNGen used it. muon: for networks from scratch on one
-    GPU or many that each hold all weights; takes AdamW's learning rate (`gamengen/training/muon.py`)."""
+    optimizer: Literal["adamw", "adafactor"] = "adamw"
+    """adafactor: without relative steps or weight decay, as GameNGen used it."""
     learning_rate: float = 1e-3
     scale_lr: bool = False
     """Multiply the learning rate by the global batch size."""
@@ -51,8 +48,6 @@ def build_optimizer(config: OptimizerConfig, parameters: Iterable[Tensor]) -> to
             parameters, lr=config.learning_rate, scale_parameter=False, relative_step=False, weight_decay=0.0
         )
         return adafactor
-    if config.optimizer == "muon":
-        return Muon(parameters, config.learning_rate, 0.95, betas, config.adam_epsilon, config.adam_weight_decay)
     if config.use_8bit_adam:
         try:
             import bitsandbytes
