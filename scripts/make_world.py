@@ -100,7 +100,8 @@ PRESETS = {
         episodes=f"{SMOOTH} --num_steps 220000",
         vae=f"{SHIPPED_VAE} --max_train_minutes 8",
         latents="--preset demo",
-        unet="--preset demo --max_train_minutes 100 --ema_max_decay 0.999 --rarity_limit 6",
+        unet="--preset demo --max_train_minutes 90 --max_train_steps 12000 --ema_max_decay 0.999 --rarity_limit 6 "
+        "--cross_resets",
         decoder="--preset demo --max_train_minutes 3 --max_train_frames 8000",
         rollout="--num_frames 512 --num_inference_steps 1",
         evaluation="--num_rollouts 16",
