@@ -23,7 +23,7 @@ import torch
 from agents.mix import make_players
 from agents.recorder import Recorder, RecorderSettings
 from agents.sb3_policy import load_policy
-from gamengen.benchmarks.chain import dataset_bytes, encoding_speed, everything_else_ms, machine, play_speed
+from gamengen.benchmarks.chain import dataset_bytes, encoding_speed, machine, play_speed
 from gamengen.benchmarks.play import measure_play, play_table
 from gamengen.benchmarks.reliability import measure_reliability
 from gamengen.config import parse
@@ -97,9 +97,8 @@ def main(config: Config) -> dict[str, str]:
     world.reset(world.pipeline.start_states[:1] * config.num_worlds, range(config.num_worlds))
     parts = play_speed(world)
     for name, timing in parts.items():
-        rate = f", {1e3 * config.num_worlds / timing.median_ms:.0f} frames/s" if "frame" in name else ""
+        rate = f", {1e3 * config.num_worlds / timing.median_ms:.0f} frames/s" if name.startswith("frame") else ""
         table[f"play, {name}"] = f"{timing.median_ms:.1f} ms (p95 {timing.p95_ms:.1f}){rate}"
-    table["play, everything else in a frame"] = f"{everything_else_ms(parts):.2f} ms"
     table["disk, episodes"] = f"{dataset_bytes(run / 'data'):.0f} bytes a frame"
     index = read_json(run / "latents" / "index.json")["shards"]
     size = sum(shard["bytes"] for shard in index) / sum(shard["rows"] for shard in index)

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from gamengen.benchmarks.chain import (
+    REST,
     Timing,
     dataset_bytes,
     encoding_speed,
-    everything_else_ms,
     machine,
     play_speed,
+    times_in_turn,
     timing,
     timing_of,
 )
@@ -38,9 +39,10 @@ def test_percentiles_are_times_that_occurred() -> None:
         timing_of([])
 
 
-def test_everything_else_is_what_the_parts_leave() -> None:
-    parts = {name: timing_of([value]) for name, value in [("UNet", 5.0), ("decoder", 2.0), ("noise", 0.5)]}
-    assert everything_else_ms({**parts, "frame, 1 step": timing_of([8.0, 9.0])}) == pytest.approx(0.5)
+def test_calls_take_turns() -> None:
+    order: list[str] = []
+    times = times_in_turn({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, repeats=3, warmup=1)
+    assert order == ["a", "b"] * 4 and [len(values) for values in times.values()] == [3, 3]
 
 
 def test_play_is_timed_at_every_number_of_steps_and_the_network_runs_that_often() -> None:
@@ -49,8 +51,10 @@ def test_play_is_timed_at_every_number_of_steps_and_the_network_runs_that_often(
     calls = []
     world.pipeline.unet.register_forward_pre_hook(lambda *_: calls.append(1))
     result = play_speed(world, steps=(1, 4))
-    assert set(result) == {"UNet", "decoder", "noise", "frame, 1 step", "frame, 4 steps"}
-    assert len(calls) == 45 * (1 + 1 + 4)  # 40 repeats and 5 of warm-up: the network alone, then 1 and 4 steps
+    assert set(result) == {"UNet", "decoder", "noise", REST, "frame, 1 step", "frame, 4 steps"}
+    # 40 repeats and 5 of warm-up: the network alone and a frame in turn, then 1 and 4 steps.
+    assert len(calls) == 45 * (1 + 1 + 1 + 4)
+    assert result[REST].median_ms < result["frame, 1 step"].median_ms
     assert result["frame, 4 steps"].least_ms > result["frame, 1 step"].least_ms
 
 

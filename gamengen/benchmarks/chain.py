@@ -47,15 +47,26 @@ def timing_of(times_ms: Sequence[float]) -> Timing:
 
 def timing(call: Callable[[], object], *, repeats: int = 40, warmup: int = 5) -> Timing:
     """Time a call; waits for the GPU where there is one."""
-    times = []
+    return timing_of(times_in_turn({"call": call}, repeats=repeats, warmup=warmup)["call"])
+
+
+def times_in_turn(
+    calls: Mapping[str, Callable[[], object]], *, repeats: int = 40, warmup: int = 5
+) -> dict[str, list[float]]:
+    """Milliseconds of every call, one of each after the other again and again.
+
+    What else the machine does meets all alike so, and the times of one turn may be added and subtracted.
+    """
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for repeat in range(warmup + repeats):
-        started = time.perf_counter()
-        call()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        if repeat >= warmup:
-            times.append((time.perf_counter() - started) * 1e3)
-    return timing_of(times)
+        for name, call in calls.items():
+            started = time.perf_counter()
+            call()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if repeat >= warmup:
+                times[name].append((time.perf_counter() - started) * 1e3)
+    return times
 
 
 def machine() -> str:
@@ -71,26 +82,29 @@ def encoding_speed(codec: AutoencoderCodec, dataset: str | Path, num_frames: int
     return len(frames) / (timing(lambda: codec.encode(frames), repeats=3, warmup=1).median_ms / 1e3)
 
 
+REST = "everything else in a frame"
+
+
 def play_speed(world: LatentWorld, steps: Sequence[int] = (1, 2, 4)) -> dict[str, Timing]:
-    """The parts of a frame, and the whole of it at each number of steps, all worlds together, on their backend."""
+    """The parts of a frame, what a frame of one step takes beyond them (sampler, context, copies, Python), and the
+    whole of it at each number of steps, all worlds together, on their backend."""
     example = example_inputs(world.pipeline, world.num_worlds)
     seeds = list(range(world.num_worlds))
-    with torch.inference_mode():
-        result = {
-            "UNet": timing(lambda: world.backend.network(*example)),
-            "decoder": timing(lambda: world.backend.decode(example[0])),
-            "noise": timing(lambda: play_noise(seeds, seeds).normal("target", world.contract.codec.array_shape)),
-        }
     action = [world.contract.game.noop_action] * world.num_worlds
+    world.set_option("num_inference_steps", 1)
+    with torch.inference_mode():
+        parts = {
+            "UNet": lambda: world.backend.network(*example),
+            "decoder": lambda: world.backend.decode(example[0]),
+            "noise": lambda: play_noise(seeds, seeds).normal("target", world.contract.codec.array_shape),
+        }
+        times = times_in_turn({**parts, REST: lambda: world.step(action)})
+    rest = [whole - sum(turn) for whole, *turn in zip(times[REST], *(times[name] for name in parts), strict=True)]
+    result = {name: timing_of(values) for name, values in {**times, REST: rest}.items()}
     for count in steps:
         world.set_option("num_inference_steps", count)
         result[f"frame, {count} step{'s' if count > 1 else ''}"] = timing(lambda: world.step(action))
     return result
-
-
-def everything_else_ms(parts: Mapping[str, Timing]) -> float:
-    """What a frame of one step takes beyond its parts, from the least of each: sampler, context, copies, Python."""
-    return parts["frame, 1 step"].least_ms - sum(parts[name].least_ms for name in ("UNet", "decoder", "noise"))
 
 
 def dataset_bytes(dataset: str | Path) -> float:
