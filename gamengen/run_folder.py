@@ -21,7 +21,9 @@ IGNORED = (
     "output_dir",  # a folder may be moved, or named from another working directory
     "overwrite",
     "dry_run",
-    "max_train_minutes",
+    "max_train_minutes",  # a run may be given more of a budget, or less
+    "max_train_steps",
+    "num_train_epochs",
     "resume_from_checkpoint",
     "checkpoints_total_limit",
     "dataloader_num_workers",

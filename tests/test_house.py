@@ -242,6 +242,15 @@ def test_the_tree_in_the_readme_is_the_real_one() -> None:
     assert not silent, f"no purpose given for {silent}"
 
 
+def test_tests_that_the_documents_name_exist() -> None:
+    known = {path.stem for path in TESTS} | {f.name for path in TESTS for f in functions(tree(path))}
+    documents = [path for path in tracked_files() if path.suffix == ".md"]
+    named = {(shown(path), name) for path in documents for name in re.findall(r"\btest_\w+", path.read_text())}
+    # A name may be cut: `test_a_full_disk...`.
+    missing = {(where, name) for where, name in named if not any(whole.startswith(name) for whole in known)}
+    assert len(named) > 20 and not missing
+
+
 def test_nothing_names_a_machine_or_an_index() -> None:
     machine = re.compile(r"(?<![\w.:/])/(?:root|home|work|Users|opt|mnt|scratch)/\w")
     index = re.compile(r"index-url|find-links|pythonhosted|download\.pytorch\.org")

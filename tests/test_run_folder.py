@@ -22,6 +22,7 @@ class Config:
     preset: str = "small"
     seed: int = 0
     max_train_minutes: float | None = None
+    max_train_steps: int = 10
     overwrite: bool = False
     network: Network = field(default_factory=Network)
 
@@ -70,6 +71,8 @@ def test_fields_that_do_not_make_another_run(tmp_path: Path) -> None:
     RunFolder.open(tmp_path, "s", Config())
     same = RunFolder.open(tmp_path, "s", replace(Config(), preset="tiny", overwrite=True, max_train_minutes=2.0))
     assert set(same.changed) == {"preset", "overwrite", "max_train_minutes"}
+    longer = RunFolder.open(tmp_path, "s", replace(Config(), preset="tiny", overwrite=True, max_train_steps=20))
+    assert set(longer.changed) == {"max_train_minutes", "max_train_steps"}
     with pytest.raises(ValueError, match="seed"):
         RunFolder.open(tmp_path, "s", Config(seed=1))
     assert RunFolder.open(tmp_path, "s", Config(seed=1), ignore=("seed",)).continued
