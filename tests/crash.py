@@ -72,7 +72,7 @@ class Events:
     def install(self) -> None:
         """From now on everything in this process goes through `happen`."""
         from gamengen import durable
-        from gamengen.training.loop import state as training_state
+        from gamengen.training import state as training_state
 
         real_open = builtins.open
 

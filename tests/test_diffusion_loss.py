@@ -309,9 +309,9 @@ def test_self_rollout_replaces_exactly_the_newest_frames_by_what_the_model_makes
                 actions[b : b + 1, step : step + LENGTH], torch.tensor([0])
             )
             with torch.no_grad():
-                newest = torch.nn.functional.one_hot(actions[b, step + LENGTH - 1], loss.contract.game.num_actions)
-                plane = newest.float().view(1, -1, 1, 1).expand(-1, -1, *start.shape[2:])
-                stacked = torch.cat([start, seen.flatten(0, 1).unsqueeze(0), plane], dim=1)
+                named = torch.nn.functional.one_hot(actions[b, step : step + LENGTH], loss.contract.game.num_actions)
+                planes = named.float().view(1, -1, 1, 1).expand(-1, -1, *start.shape[2:])
+                stacked = torch.cat([start, seen.flatten(0, 1).unsqueeze(0), planes], dim=1)
                 velocity = unet(stacked, torch.tensor([999]), tokens, timestep_cond=condition).sample
             past[LENGTH + step] = -velocity[0]
         torch.testing.assert_close(context[b, -k:], torch.stack(past[LENGTH:]), rtol=0, atol=1e-5)

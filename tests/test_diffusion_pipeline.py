@@ -154,7 +154,7 @@ def test_a_lost_scheduler_config_is_refused(pipeline: GameNGenPipeline, tmp_path
 
 def test_a_unet_of_another_contract_is_refused(pipeline: GameNGenPipeline) -> None:
     longer = replace(pipeline.world_contract, context_length=LENGTH + 1)
-    with pytest.raises(ValueError, match="in_channels is 11, expected 13"):
+    with pytest.raises(ValueError, match="in_channels is 17, expected 22"):
         build_pipeline(pipeline.unet, pipeline.vae, pipeline.scheduler, longer, [])
 
 

@@ -22,7 +22,7 @@ from accelerate.utils import DistributedType
 from torch.distributed.tensor import DTensor
 
 from gamengen.training.loop import Modules
-from gamengen.training.loop import run as training_run
+from gamengen.training import run as training_run
 from tests.train_tiny import CONFIG, run
 from tests.worlds import LENGTH
 
