@@ -21,8 +21,8 @@ from accelerate import PartialState
 from accelerate.utils import DistributedType
 from torch.distributed.tensor import DTensor
 
-from gamengen.training.loop import Modules
 from gamengen.training import run as training_run
+from gamengen.training.loop import Modules
 from tests.train_tiny import CONFIG, run
 from tests.worlds import LENGTH
 
