@@ -127,7 +127,7 @@ def test_the_network_sees_differences_from_the_median_and_no_noise_where_it_says
     assert float(noisy[0].abs().max()) < 1e-6 < 0.01 < float(noisy[1].abs().max()), "timesteps 999 and 300"
     schedule = read_schedule(build_scheduler("v_prediction"))
     signal, scale = float(schedule.signal[300]), float(schedule.noise_scale[300])
-    expected = 0.5 * signal / (0.5**2 * signal**2 + scale**2) * (values["noisy"][1] - signal * scene.median)
+    expected = 0.5**2 * signal / (0.5**2 * signal**2 + scale**2) * (values["noisy"][1] - signal * scene.median)
     torch.testing.assert_close(noisy[1], expected)
 
 

@@ -108,7 +108,7 @@ class Denoiser:
             factors = self._kept_factors(timesteps, noisy.device)
         else:
             factors = preconditioning(*self.schedule.levels(timesteps), self.scene.to(noisy.device))
-        seen = factors.seen(noisy).to(noisy.dtype)
+        seen = factors.difference(noisy).to(noisy.dtype)
         output = self._network(seen, each, context - factors.median.to(context.dtype), actions, noise_bucket)
         return factors(self.prediction_type, output, noisy).to(noisy.dtype)
 

@@ -102,20 +102,18 @@ class Preconditioning:
     expected: Tensor
     """The median as it stands in a noisy sample: signal * median."""
     gain: Tensor
-    hint: Tensor
-    """The gain in units of each cell's deviation."""
     spread: Tensor
 
-    def seen(self, noisy: Tensor) -> Tensor:
-        """What the network sees of the noisy array (B, C, h, w): the expected change, in deviations.
+    def difference(self, noisy: Tensor) -> Tensor:
+        """How far the expected clean array is from the median, (B, C, h, w): what the network sees of the noisy one.
 
         0 at zero SNR, where the noisy array says nothing.
         """
-        return self.hint * (noisy - self.expected)
+        return self.gain * (noisy - self.expected)
 
     def __call__(self, kind: PredictionType, output: Tensor, noisy: Tensor) -> Tensor:
         """The prediction (B, C, h, w) from the network's own output."""
-        clean = self.median + self.gain * (noisy - self.expected)
+        clean = self.median + self.difference(noisy)
         if kind == "v_prediction":
             return (self.signal * noisy - clean) / self.noise_scale + self.spread * output
         if kind == "flow":
@@ -136,14 +134,12 @@ def preconditioning(signal: Tensor, noise_scale: Tensor, scene: Scene) -> Precon
     Source: the posterior of two Gaussians. It is EDM's c_skip and c_out (arXiv 2206.00364, table 1) with a mean and a
         variance of every cell's own in the place of 0 and sigma_data^2. Departure: the root in c_out. A cell is still
         most of the time and then changes by much: with c_out itself the ball needed outputs of 20 and was not learnt.
-        For the same reason the network sees the expected difference in units of the deviation: in its own units a ball
-        that crosses a cell once in 300 frames would hardly be seen in the noise.
     """
     variance = scene.deviation**2
     total = signal**2 * variance + noise_scale**2
-    gain, hint = signal * variance / total, signal * scene.deviation / total
+    gain = signal * variance / total
     spread = (scene.deviation / total.sqrt()).sqrt()
-    return Preconditioning(signal, noise_scale, scene.median, signal * scene.median, gain, hint, spread)
+    return Preconditioning(signal, noise_scale, scene.median, signal * scene.median, gain, spread)
 
 
 def loss_weight(signal: Tensor, noise_scale: Tensor, scene: Scene) -> Tensor:

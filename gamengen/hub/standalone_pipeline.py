@@ -213,8 +213,8 @@ class DreamPipeline(DiffusionPipeline):
         planes = [noisy, context.flatten(1, 2)]
         if self.scene is not None:
             median = self.scene["median"].to(noisy)
-            seen = self.from_median(noisy, *level, power=1).to(noisy.dtype)
-            planes = [seen, (context - median).flatten(1, 2), median.expand(len(noisy), -1, -1, -1)]
+            difference = self.from_median(noisy, *level).to(noisy.dtype)
+            planes = [difference, (context - median).flatten(1, 2), median.expand(len(noisy), -1, -1, -1)]
         if self.settings["action_planes"]:
             planes.append(one_hot.flatten(1)[:, :, None, None].to(noisy.dtype).expand(-1, -1, *noisy.shape[2:]))
         output: Tensor = self.unet(
@@ -228,20 +228,19 @@ class DreamPipeline(DiffusionPipeline):
             return output
         return self.with_scene(output, noisy, *level).to(noisy.dtype)
 
-    def from_median(self, noisy: Tensor, signal: Tensor, noise_scale: Tensor, power: int) -> Tensor:
-        """How far the clean latents are from the median, for all that the scene's deviation tells; power 1: in units of
-        the deviation."""
+    def from_median(self, noisy: Tensor, signal: Tensor, noise_scale: Tensor) -> Tensor:
+        """How far the clean latents are from the median, for all that the scene's deviation tells."""
         assert self.scene is not None
         median, deviation = (self.scene[name].to(noisy.device) for name in ("median", "deviation"))
         total = signal**2 * deviation**2 + noise_scale**2
-        return signal * deviation**power / total * (noisy - signal * median)
+        return signal * deviation**2 / total * (noisy - signal * median)
 
     def with_scene(self, output: Tensor, noisy: Tensor, signal: Tensor, noise_scale: Tensor) -> Tensor:
         """The network predicts only what the median picture and its deviation do not tell."""
         assert self.scene is not None
         median, deviation = (self.scene[name].to(noisy.device) for name in ("median", "deviation"))
         total = signal**2 * deviation**2 + noise_scale**2
-        clean = median + self.from_median(noisy, signal, noise_scale, power=2)
+        clean = median + self.from_median(noisy, signal, noise_scale)
         spread = (deviation / total.sqrt()).sqrt()
         kind = self.settings["prediction_type"]
         if kind == "v_prediction":
