@@ -102,7 +102,7 @@ PRESETS = {
         preset="demo",
         denoiser=DenoiserConfig(block_out_channels=(32, 64, 96), layers_per_block=1),
         # Minutes are for what 1-step play needs: no guidance, few other noise levels (docs/experiments.md).
-        loss=LossConfig(rarity_limit=5.0, terminal_share=0.75, context_dropout=0.0),
+        loss=LossConfig(rarity_limit=2.5, terminal_share=0.75, context_dropout=0.0),
         training=TrainingConfig(
             max_train_steps=20_000, max_train_minutes=5.5, train_batch_size=8, learning_rate=2e-3,
             checkpointing_steps=250, validation_steps=0, ema_max_decay=0.99,
