@@ -110,7 +110,7 @@ PRESETS = {
     ),
     "small": Config(
         preset="small",
-        denoiser=DenoiserConfig(block_out_channels=(48, 96, 144), layers_per_block=1),  # plays 15 frames/s at 4 steps
+        denoiser=DenoiserConfig(block_out_channels=(40, 80, 120), layers_per_block=1),  # plays 15 frames/s at 4 steps
         training=TrainingConfig(max_train_steps=20_000, checkpointing_steps=500, validation_steps=1000),
     ),
     "atari": Config(

@@ -13,7 +13,8 @@ from gamengen.backends.cache import exported
 from gamengen.backends.example import example_inputs
 from gamengen.backends.onnx import OnnxBackend
 from gamengen.diffusion.latent_world import LatentWorld
-from tests.worlds import tiny_pipeline, tiny_starts
+from gamengen.diffusion.pipeline import GameNGenPipeline
+from tests.worlds import tiny_pipeline, tiny_pipeline_with_scene, tiny_starts
 
 pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 ACTIONS = np.random.default_rng(1).integers(0, 3, (8, 2))
@@ -54,13 +55,24 @@ def test_it_agrees_with_the_reference(folder: Path, num_worlds: int, num_threads
     ids=["1 step", "2 steps", "8 steps", "guided"],
 )
 def test_a_world_dreams_the_same_game(options: dict[str, float], cache: Path) -> None:
-    pipeline = tiny_pipeline()
+    check_same_game(tiny_pipeline(), options, cache)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_world_with_a_scene_dreams_the_same_game(steps: int, cache: Path) -> None:
+    """The scene is part of the graph, and the number of worlds still free: the example has two, a game one."""
+    pipeline = tiny_pipeline_with_scene()
+    for num_worlds in (2, 1):
+        check_same_game(pipeline, {"num_inference_steps": steps}, cache, num_worlds)
+
+
+def check_same_game(pipeline: GameNGenPipeline, options: dict[str, float], cache: Path, num_worlds: int = 2) -> None:
     games = []
     for backend in ("torch", "onnx"):
-        world = LatentWorld(pipeline, 2, backend=backend, cache_dir=cache, **options)
+        world = LatentWorld(pipeline, num_worlds, backend=backend, cache_dir=cache, **options)
         assert world.backend_choice.name == backend
-        world.reset(tiny_starts(2), [3, 4])
-        frames = [world.step(actions).frames for actions in ACTIONS]
+        world.reset(tiny_starts(num_worlds), [3, 4][:num_worlds])
+        frames = [world.step(actions[:num_worlds]).frames for actions in ACTIONS]
         games.append((np.stack(frames).astype(int), world.snapshot().context))
     assert np.abs(games[0][0] - games[1][0]).max() <= 1
     torch.testing.assert_close(games[0][1], games[1][1], rtol=0, atol=1e-4)

@@ -152,10 +152,22 @@ def tiny_starts(count: int = 2, frames: int = LENGTH, seed: int = 0, size: int =
 
 
 def tiny_pipeline(prediction_type: PredictionType = "v_prediction", seed: int = 0, **changes: Any) -> GameNGenPipeline:
-    """An untrained world. `changes` replace fields of its contract."""
+    """An untrained world without a scene. `changes` replace fields of its contract."""
     codec = tiny_codec(seed)
     finalised = replace(codec.contract, mean=(0.1, -0.2), std=(0.5, 0.25))
     contract = replace(tiny_contract(finalised, prediction_type=prediction_type), **changes)
     return build_pipeline(
         tiny_unet(contract, seed), codec.vae, build_scheduler(prediction_type), contract, tiny_starts()
     )
+
+
+def tiny_pipeline_with_scene() -> GameNGenPipeline:
+    """An untrained world whose network sees differences from a random median."""
+    finalised = replace(tiny_codec().contract, mean=(0.1, -0.2), std=(0.5, 0.25))
+    contract = tiny_contract(finalised, scene_prior=True)
+    generator = torch.Generator().manual_seed(1)
+    shape = contract.codec.array_shape
+    scene = Scene(torch.randn(shape, generator=generator), 0.1 + torch.rand(shape, generator=generator))
+    unet = tiny_unet(contract)
+    torch.nn.init.normal_(unet.conv_out.weight, std=0.1)
+    return build_pipeline(unet, tiny_codec().vae, build_scheduler("v_prediction"), contract, tiny_starts(), scene)

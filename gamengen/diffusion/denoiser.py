@@ -123,7 +123,7 @@ class Denoiser:
         tokens, condition = self.condition(actions, noise_bucket)
         planes = [noisy, context.flatten(1, 2)]
         if self.scene is not None:
-            planes.append(self.scene.median.to(noisy).expand(len(noisy), -1, -1, -1))
+            planes.append(self.scene.median.to(noisy).expand_as(noisy))
         if self.action_planes:
             one_hot = tokens[:, :, : self.num_actions].flatten(1)[:, :, None, None]
             planes.append(one_hot.to(noisy.dtype).expand(-1, -1, *noisy.shape[2:]))
