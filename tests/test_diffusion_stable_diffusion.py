@@ -219,6 +219,8 @@ def test_the_true_size(tmp_path: Path, shape: dict[str, Any], millions: float) -
     unet = load_unet(tmp_path, world).eval()
     assert unet.config["in_channels"] == 260
     source = UNet2DConditionModel.from_pretrained(tmp_path / "unet", low_cpu_mem_usage=False).eval()
+    for parameter in source.parameters():  # in a file's memory, at any alignment, linear layers give other last bits
+        parameter.data = parameter.data.clone()
     check_first_output(source, unet, world, batch=1)
     del source
     unet.enable_gradient_checkpointing()
