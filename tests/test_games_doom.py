@@ -173,8 +173,7 @@ def test_the_whole_chain_on_doom(tmp_path: Path) -> None:
             "tiny",
             "--env_id",
             "VizdoomBasic-v1",
-            "--episodes",
-            "--preset tiny --policy random",
+            "--episodes=--preset tiny --policy random",
             "--output_dir",
             str(run),
         ],  # fmt: skip
