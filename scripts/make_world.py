@@ -99,10 +99,11 @@ PRESETS = {
         agent="skip",
         episodes=f"{SMOOTH} --num_steps 220000",
         vae=f"{SHIPPED_VAE} --max_train_minutes 8",
-        latents="--preset demo",
-        unet="--preset demo --max_train_minutes 90 --max_train_steps 12000 --ema_max_decay 0.999 --rarity_limit 6 "
-        "--cross_resets",
-        decoder="--preset demo --max_train_minutes 3 --max_train_frames 8000",
+        # 36 frames: a new ball is served 32 frames after the old one is lost, and nothing but the past says when.
+        latents="--preset demo --start_state_frames 40",
+        unet="--preset demo --context_length 36 --max_train_minutes 100 --ema_max_decay 0.999 --rarity_limit 6 "
+        "--terminal_share 0.9 --cross_resets",
+        decoder="skip",
         rollout="--num_frames 512 --num_inference_steps 1",
         evaluation="--num_rollouts 16",
     ),

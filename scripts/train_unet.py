@@ -24,7 +24,7 @@ from gamengen.dataset.start_states import read_start_states
 from gamengen.diffusion.denoiser import DenoiserConfig, build_unet, world_settings
 from gamengen.diffusion.loss import LatentDiffusionLoss, LossConfig
 from gamengen.diffusion.pipeline import KIND, build_pipeline
-from gamengen.diffusion.scene import foreground_share, measure_scene
+from gamengen.diffusion.scene import appearances, foreground_share, measure_scene
 from gamengen.diffusion.schedule import PredictionType, build_scheduler, read_schedule
 from gamengen.diffusion.stable_diffusion import LoraConfig, add_lora, load_unet, without_lora
 from gamengen.diffusion.validation import Validation
@@ -66,6 +66,9 @@ class Config:
     """Show the actions to every cell, as planes beside the frames, too."""
     cross_resets: bool = False
     """Let windows run over the reset between two games of one recorder, so that a dream can begin a new game."""
+    event_share: float = 0.0
+    """Share of samples in which something appears out of nowhere, such as a new ball, besides those that the others
+    hold: what is rare and sudden is learnt late. 0: as often as recorded."""
     max_train_samples: int | None = None
     num_train_epochs: int | None = None
     """Instead of max_train_steps."""
@@ -173,6 +176,11 @@ def main(config: Config) -> dict[str, Any]:
     windows["train"].limit(config.max_train_samples)
     global_batch = training.train_batch_size * training.gradient_accumulation_steps * state.num_processes
     windows["train"].check_batch(global_batch)
+    if config.event_share > 0:
+        events = appearances(windows["train"].rows, contract.codec, scene, config.loss.moving_threshold)
+        count = windows["train"].prefer(events, config.event_share)
+        if state.is_main_process:
+            print(f"something appears out of nowhere in {count} of {len(windows['train'])} windows")
 
     def batch_fn(step: int, indices: Any) -> dict[str, torch.Tensor]:
         batch = windows["train"].shuffled(training.seed, [step * global_batch + i for i in indices])

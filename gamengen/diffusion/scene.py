@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -69,6 +70,23 @@ def foreground_share(rows: Rows, codec: CodecContract, scene: Scene, threshold: 
         for part in chosen.split(256)
     ]
     return torch.stack(differs).sum(0).float() / len(chosen)
+
+
+def appearances(rows: Rows, codec: CodecContract, scene: Scene, threshold: float) -> Tensor:
+    """In which rows something appears out of nowhere, such as a new ball: bool (rows,).
+
+    A cell differs from the median by more than twice the `threshold` in a channel, and in the row before no cell of the
+    5x5 around it differed by more than the threshold itself: what moves there from a neighbour's place is no event.
+    """
+    found = torch.zeros(len(rows.actions), dtype=torch.bool)
+    before: Tensor | None = None
+    for part in torch.arange(len(found)).split(1024):
+        distance = (normalise(rows.gather(part), codec).cpu() - scene.median.cpu()).abs().amax(1, keepdim=True)
+        earlier = torch.cat([distance[:1] if before is None else before, distance[:-1]])
+        near = F.max_pool2d(earlier, 5, stride=1, padding=2)
+        found[part] = ((distance > 2 * threshold) & (near <= threshold)).flatten(1).any(1)
+        before = distance[-1:]
+    return found
 
 
 def _spread(rows: Rows) -> Tensor:

@@ -9,6 +9,7 @@ The order of the windows is a pure function of (seed, position): no state, no wo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -117,7 +118,8 @@ class Windows:
         # A segment of n rows has n - 1 targets: every row but its first.
         self.targets = torch.cat([torch.arange(a + 1, b) for a, b in segments] or [torch.arange(0)])
         self.firsts = torch.cat([torch.full((b - a - 1,), a) for a, b in segments if b > a] or [torch.arange(0)]).long()
-        self._order: tuple[tuple[int, int], Tensor] | None = None
+        self._order: dict[str, tuple[tuple[int, int], Tensor]] = {}
+        self._preferred, self._preferred_share = torch.arange(0), 0.0
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -131,15 +133,38 @@ class Windows:
         return WindowBatch(arrays[:, :-1], actions, arrays[:, -1], border)
 
     def shuffled(self, seed: int, positions: Sequence[int]) -> WindowBatch:
-        """Windows at `positions` of an endless stream of reshuffled epochs; a pure function of its arguments."""
-        count = len(self)
-        chosen = [int(self._permutation(seed, p // count)[p % count]) for p in positions]
-        return self.at(torch.tensor(chosen))
+        """Windows at `positions` of an endless stream of reshuffled epochs; a pure function of its arguments, once
+        `prefer` and `limit` are settled."""
+        return self.at(torch.tensor([self._nth(seed, position) for position in positions]))
+
+    def prefer(self, targets: Tensor, share: float) -> int:
+        """Let windows of some targets make up a share of the shuffled stream, each as often as any other of them.
+
+        Args:
+            targets: bool (rows,).
+            share: of all windows drawn, in [0, 1); the others are drawn from all windows as before. 0 prefers none.
+        Returns:
+            How many windows are preferred; with none the stream is as before.
+        Raises:
+            ValueError: a share outside [0, 1).
+        """
+        if not 0.0 <= share < 1.0:
+            raise ValueError(f"share of preferred windows: expected 0 to below 1, got {share}")
+        self._preferred = targets[self.targets].nonzero().flatten()
+        self._preferred_share = share if len(self._preferred) else 0.0
+        return len(self._preferred)
+
+    def _nth(self, seed: int, position: int) -> int:
+        """The window at a position of the stream: preferred ones at even distances, the others between them."""
+        before, after = (math.floor(p * self._preferred_share + 1e-9) for p in (position, position + 1))
+        if after > before:
+            return int(self._preferred[self._drawn("preferred", seed, before, len(self._preferred))])
+        return self._drawn("order", seed, position - before, len(self))
 
     def limit(self, count: int | None) -> None:
         """Keep the first `count` windows only; None keeps all."""
         if count is not None:
-            self.targets, self.firsts, self._order = self.targets[:count], self.firsts[:count], None
+            self.targets, self.firsts, self._order = self.targets[:count], self.firsts[:count], {}
 
     def check_batch(self, global_batch: int) -> None:
         """Raise ValueError when there are fewer windows than one batch needs."""
@@ -149,13 +174,15 @@ class Windows:
                 "record more frames or lower --train_batch_size"
             )
 
-    def _permutation(self, seed: int, epoch: int) -> Tensor:
-        order = self._order
-        if order is None or order[0] != (seed, epoch):
-            generator = torch.Generator().manual_seed(key_of("order", seed, epoch))
-            order = ((seed, epoch), torch.randperm(len(self), generator=generator))
-            self._order = order  # one assignment: another thread sees the old pair or the new one
-        return order[1]
+    def _drawn(self, name: str, seed: int, number: int, count: int) -> int:
+        """Number `number` of an endless stream of reshuffled 0 .. count - 1."""
+        epoch, within = divmod(number, count)
+        kept = self._order.get(name)
+        if kept is None or kept[0] != (seed, epoch):
+            generator = torch.Generator().manual_seed(key_of(name, seed, epoch))
+            kept = ((seed, epoch), torch.randperm(count, generator=generator))
+            self._order[name] = kept  # one assignment: another thread sees the old pair or the new one
+        return int(kept[1][within])
 
 
 def _joined_streams(rows: Rows) -> list[tuple[int, int]]:
