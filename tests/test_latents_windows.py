@@ -175,3 +175,27 @@ def test_stored_context_is_the_prompt_that_start_window_builds() -> None:
         assert window.actions[0].tolist() == causes
     with pytest.raises(ValueError, match="no episode 'c'"):
         stored_context(named, [("c", 0)], noop_action=0, length=4)
+
+
+def test_preferred_windows_make_up_their_share_and_the_others_keep_their_order() -> None:
+    windows = Windows(counted_rows([60, 41]), tiny_game(), 3)
+    plain = windows.shuffled(3, range(300)).targets.flatten().tolist()
+    wanted = torch.zeros(101, dtype=torch.bool)
+    wanted[[7, 50, 80]] = True
+    wanted[0] = True  # the first row of an episode is nobody's target
+    assert windows.prefer(wanted, 0.25) == 3
+    drawn = windows.shuffled(3, range(400)).targets.flatten().tolist()
+    preferred, others = drawn[3::4], [row for i, row in enumerate(drawn) if i % 4 != 3]
+    assert sorted(preferred[:3]) == [7, 50, 80] and sorted(preferred[3:6]) == [7, 50, 80], "each as often as any other"
+    assert others == plain, "what is not preferred comes as without a preference, in the same order"
+    at_once = [windows.shuffled(3, [p]).targets.item() for p in range(40)]
+    assert at_once == drawn[:40], "a function of the position, however it is asked for"
+
+
+def test_without_events_the_stream_is_as_before() -> None:
+    windows = Windows(counted_rows([20]), tiny_game(), 3)
+    plain = windows.shuffled(0, range(30)).targets
+    assert windows.prefer(torch.zeros(20, dtype=torch.bool), 0.5) == 0
+    assert torch.equal(windows.shuffled(0, range(30)).targets, plain)
+    with pytest.raises(ValueError, match="0 to below 1"):
+        windows.prefer(torch.ones(20, dtype=torch.bool), 1.0)
