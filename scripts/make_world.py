@@ -102,7 +102,7 @@ PRESETS = {
         # 36 frames: a new ball is served 32 frames after the old one is lost, and nothing but the past says when.
         latents="--preset demo --start_state_frames 40",
         unet="--preset demo --context_length 36 --max_train_minutes 100 --ema_max_decay 0.999 --rarity_limit 6 "
-        "--terminal_share 0.9 --cross_resets",
+        "--terminal_share 0.9 --cross_resets --event_share 0.15",
         decoder="skip",
         rollout="--num_frames 512 --num_inference_steps 1",
         evaluation="--num_rollouts 16",
