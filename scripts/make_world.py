@@ -94,8 +94,8 @@ PRESETS = {
         evaluation="--num_rollouts 16",
     ),
     # The world that ships with the repository: 30 frames a second, decisions held for 1 or 2 frames; about 2.5 hours on
-    # 2 cores. Expected: next frame 42 dB, moving pixels 24 dB, own paddle 3 px off over 64 frames (README). The shipped
-    # weights took the same steps in stages, each warm-started (docs/experiments.md); this is one training from nothing.
+    # 2 cores. Expected: next frame 42 dB, moving pixels 22 dB, own paddle 2.4 px off over 64 frames (README). The
+    # shipped weights were trained in stages, each warm-started (docs/experiments.md); this trains once from nothing.
     "pong": Config(
         preset="pong",
         agent="skip",

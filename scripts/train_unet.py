@@ -24,7 +24,7 @@ from gamengen.dataset.start_states import read_start_states
 from gamengen.diffusion.denoiser import DenoiserConfig, build_unet, world_settings
 from gamengen.diffusion.loss import LatentDiffusionLoss, LossConfig
 from gamengen.diffusion.pipeline import KIND, build_pipeline
-from gamengen.diffusion.scene import appearances, foreground_share, measure_scene
+from gamengen.diffusion.scene import Scene, appearances, foreground_share, measure_scene
 from gamengen.diffusion.schedule import PredictionType, build_scheduler, read_schedule
 from gamengen.diffusion.stable_diffusion import LoraConfig, add_lora, load_unet, without_lora
 from gamengen.diffusion.validation import Validation
@@ -177,10 +177,7 @@ def main(config: Config) -> dict[str, Any]:
     global_batch = training.train_batch_size * training.gradient_accumulation_steps * state.num_processes
     windows["train"].check_batch(global_batch)
     if config.event_share > 0:
-        events = appearances(windows["train"].rows, contract.codec, scene, config.loss.moving_threshold)
-        count = windows["train"].prefer(events, config.event_share)
-        if state.is_main_process:
-            print(f"something appears out of nowhere in {count} of {len(windows['train'])} windows")
+        prefer_events(config, windows["train"], contract.codec, scene, state.is_main_process)
 
     def batch_fn(step: int, indices: Any) -> dict[str, torch.Tensor]:
         batch = windows["train"].shuffled(training.seed, [step * global_batch + i for i in indices])
@@ -206,6 +203,14 @@ def main(config: Config) -> dict[str, Any]:
             print(f"pushed: {address}")
         print(f"world: {run.path / 'world'}   {validation.summary()}")
     return figures
+
+
+def prefer_events(config: Config, windows: Windows, codec: CodecContract, scene: Scene, tell: bool) -> None:
+    """Let windows in which something appears make up the share that the config asks for."""
+    events = appearances(windows.rows, codec, scene, config.loss.moving_threshold)
+    count = windows.prefer(events, config.event_share)
+    if tell:
+        print(f"something appears out of nowhere in {count} of {len(windows)} windows")
 
 
 def open_windows(config: Config, contract: WorldContract, device: torch.device) -> dict[str, Windows]:
