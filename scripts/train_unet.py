@@ -176,8 +176,7 @@ def main(config: Config) -> dict[str, Any]:
     windows["train"].limit(config.max_train_samples)
     global_batch = training.train_batch_size * training.gradient_accumulation_steps * state.num_processes
     windows["train"].check_batch(global_batch)
-    if config.event_share > 0:
-        prefer_events(config, windows["train"], contract.codec, scene, state.is_main_process)
+    prefer_events(config, windows["train"], contract.codec, scene, state.is_main_process)
 
     def batch_fn(step: int, indices: Any) -> dict[str, torch.Tensor]:
         batch = windows["train"].shuffled(training.seed, [step * global_batch + i for i in indices])
@@ -206,7 +205,9 @@ def main(config: Config) -> dict[str, Any]:
 
 
 def prefer_events(config: Config, windows: Windows, codec: CodecContract, scene: Scene, tell: bool) -> None:
-    """Let windows in which something appears make up the share that the config asks for."""
+    """Let windows in which something appears make up the share that the config asks for, if it asks for one."""
+    if config.event_share == 0:
+        return
     events = appearances(windows.rows, codec, scene, config.loss.moving_threshold)
     count = windows.prefer(events, config.event_share)
     if tell:
