@@ -118,7 +118,7 @@ def test_what_is_cached_is_used_offline_and_when_the_network_is_dead(
     assert resolve(repo_id, local_files_only=True) == there
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert resolve(repo_id) == there
-    for other in ("tester/another", "runs/demo"):
+    for other in ("tester/another", "runs/never-made"):
         with pytest.raises(FileNotFoundError, match=f"{other}.*is not .wholly. in the cache.*no folder '{other}' here"):
             resolve(other)
     with pytest.raises(ConnectionError, match="HF_HUB_OFFLINE=1 is set"):
