@@ -24,6 +24,8 @@ def test_there_is_a_world_to_play_at_once() -> None:
 def test_it_is_whole_small_and_described(folder: Path) -> None:
     verify_manifest(folder)
     assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) <= MAX_BYTES
+    standalone = ROOT / "gamengen/hub/standalone_pipeline.py"
+    assert (folder / "pipeline.py").read_text() == standalone.read_text(), "export the world again"
     card = (folder / "README.md").read_text()
     assert "More Information Needed" not in card and "model-index" in card and "rollouts / 1 step" in card
 

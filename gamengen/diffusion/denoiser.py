@@ -75,7 +75,8 @@ class Denoiser:
             raise ValueError("this world was trained with a scene: its scene.safetensors is missing")
         self.prediction_type: PredictionType = contract.settings["prediction_type"]
         self.schedule = default_schedule(self.prediction_type)
-        self.scene = scene if contract.settings["scene_prior"] else None
+        # On the network's device once: from the host it would be copied for every frame.
+        self.scene = scene.to(unet.device) if scene is not None and contract.settings["scene_prior"] else None
         self._network = network or self.network
         self._levels: dict[tuple[int, torch.device], Preconditioning] = {}
 
