@@ -109,6 +109,22 @@ PRESETS = {
         rollout="--num_frames 512 --num_inference_steps 1",
         evaluation="--num_rollouts 16",
     ),
+    # The same for Breakout. The console's frame counter, which no picture shows, says on which of two places a ball is
+    # served: decisions on every second frame from a fixed beginning see one place only.
+    "breakout": Config(
+        preset="breakout",
+        env_id="ALE/Breakout-v5",
+        agent="skip",
+        episodes="--preset small --frame_skip 2 --hold 2 --noop_start_max 0 --num_steps 280000 "
+        "--policy scripted@0.01:4,scripted@0.03:3,scripted@0.1:2,scripted@0.3:1,random:0.5,noop:0.1",
+        vae=f"{SHIPPED_VAE} --max_train_minutes 7",
+        latents="--preset demo --start_state_frames 12",
+        unet="--preset demo --context_length 8 --max_train_minutes 65 --ema_max_decay 0.999 --rarity_limit 6 "
+        "--terminal_share 0.9 --cross_resets --event_share 0.1",
+        decoder="skip",
+        rollout="--num_frames 512 --num_inference_steps 1",
+        evaluation="--num_rollouts 16",
+    ),
     # One GPU.
     "atari": Config(
         preset="atari",

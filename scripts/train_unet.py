@@ -24,7 +24,7 @@ from gamengen.dataset.start_states import read_start_states
 from gamengen.diffusion.denoiser import DenoiserConfig, build_unet, world_settings
 from gamengen.diffusion.loss import LatentDiffusionLoss, LossConfig
 from gamengen.diffusion.pipeline import KIND, build_pipeline
-from gamengen.diffusion.scene import Scene, appearances, foreground_share, measure_scene
+from gamengen.diffusion.scene import Scene, foreground_share, measure_scene, surprises
 from gamengen.diffusion.schedule import PredictionType, build_scheduler, read_schedule
 from gamengen.diffusion.stable_diffusion import LoraConfig, add_lora, load_unet, without_lora
 from gamengen.diffusion.validation import Validation
@@ -67,8 +67,8 @@ class Config:
     cross_resets: bool = False
     """Let windows run over the reset between two games of one recorder, so that a dream can begin a new game."""
     event_share: float = 0.0
-    """Share of samples in which something appears out of nowhere, such as a new ball, besides those that the others
-    hold: what is rare and sudden is learnt late. 0: as often as recorded."""
+    """Share of samples in which something rare comes suddenly, such as a new ball or a point, besides those that the
+    others hold: such things are learnt late. 0: as often as recorded."""
     max_train_samples: int | None = None
     num_train_epochs: int | None = None
     """Instead of max_train_steps."""
@@ -176,7 +176,7 @@ def main(config: Config) -> dict[str, Any]:
     windows["train"].limit(config.max_train_samples)
     global_batch = training.train_batch_size * training.gradient_accumulation_steps * state.num_processes
     windows["train"].check_batch(global_batch)
-    prefer_events(config, windows["train"], contract.codec, scene, state.is_main_process)
+    prefer_events(config, windows["train"], contract.codec, state.is_main_process)
 
     def batch_fn(step: int, indices: Any) -> dict[str, torch.Tensor]:
         batch = windows["train"].shuffled(training.seed, [step * global_batch + i for i in indices])
@@ -204,14 +204,13 @@ def main(config: Config) -> dict[str, Any]:
     return figures
 
 
-def prefer_events(config: Config, windows: Windows, codec: CodecContract, scene: Scene, tell: bool) -> None:
-    """Let windows in which something appears make up the share that the config asks for, if it asks for one."""
+def prefer_events(config: Config, windows: Windows, codec: CodecContract, tell: bool) -> None:
+    """Let windows that bring something rare make up the share that the config asks for, if it asks for one."""
     if config.event_share == 0:
         return
-    events = appearances(windows.rows, codec, scene, config.loss.moving_threshold)
-    count = windows.prefer(events, config.event_share)
+    count = windows.prefer(surprises(windows.rows, codec, config.loss.moving_threshold), config.event_share)
     if tell:
-        print(f"something appears out of nowhere in {count} of {len(windows)} windows")
+        print(f"something rare comes suddenly in {count} of {len(windows)} windows")
 
 
 def open_windows(config: Config, contract: WorldContract, device: torch.device) -> dict[str, Windows]:

@@ -18,13 +18,13 @@ from gamengen.diffusion.sampler import sample, stacked_denoise
 from gamengen.diffusion.scene import (
     LEAST_DEVIATION,
     Scene,
-    appearances,
     foreground_share,
     loss_weight,
     measure_scene,
     normalise,
     preconditioning,
     read_scene,
+    surprises,
     write_scene,
 )
 from gamengen.diffusion.schedule import PredictionType, build_scheduler, prediction_target, read_schedule
@@ -182,18 +182,20 @@ def test_the_foreground_share_counts_the_frames_in_which_a_cell_has_left_the_med
     assert float(share.min()) > 0 and float(share.max()) < 1
 
 
-def test_what_appears_out_of_nowhere_is_an_event_and_what_moves_is_none() -> None:
+def test_what_comes_suddenly_and_seldom_is_a_surprise_and_what_moves_is_none() -> None:
     contract = tiny_contract()
     rows = random_rows(contract, lengths=(1100,))  # more than are looked at together
     codec = replace(contract.codec, mean=(0.0, 0.0), std=(1.0, 1.0))
     arrays = torch.zeros_like(rows.arrays)
     for row, column in enumerate(range(6), start=5):
-        arrays[row, 1, 4, column] = 3.0  # appears in row 5, moves a cell a frame, is gone after row 10
-    arrays[1024, 0, 1, 1] = 3.0  # in the first row of the second part
-    arrays[1050:, 0, 6, 6] = 1.5  # too little to be something new
-    scene = Scene(torch.zeros(arrays.shape[1:]), torch.ones(arrays.shape[1:]))
-    found = appearances(replace(rows, arrays=arrays), codec, scene, threshold=1.0)
-    assert found.nonzero().flatten().tolist() == [5, 1024]
+        arrays[row, 1, 4, column] = 3.0  # comes in row 5, moves a cell a frame, is gone after row 10
+    arrays[300:, 1, 1, 1] = 3.0  # stays from row 300 on, then turns into something else, such as a digit
+    arrays[500:, 1, 1, 1] = -1.0
+    arrays[1024, 0, 6, 1] = 3.0  # in the first row of the second part, gone in the next
+    arrays[1050:, 0, 1, 6] = 1.5  # too little
+    arrays[::8, 0, 7, 7] = 3.0  # blinks: too often to be rare
+    found = surprises(replace(rows, arrays=arrays), codec, threshold=1.0)
+    assert found.nonzero().flatten().tolist() == [5, 300, 500, 1024]
 
 
 def test_a_constant_cell_keeps_a_little_doubt() -> None:

@@ -25,6 +25,8 @@ SCENE_FILE = "scene.safetensors"
 LEAST_DEVIATION = 0.02
 """No cell is certain: what was never seen to move may move in a longer recording."""
 MAX_ROWS = 4096
+OFTEN = 0.05
+"""Cells that change in more than this share of the rows hold nothing rare."""
 
 
 @dataclass(frozen=True)
@@ -72,21 +74,28 @@ def foreground_share(rows: Rows, codec: CodecContract, scene: Scene, threshold: 
     return torch.stack(differs).sum(0).float() / len(chosen)
 
 
-def appearances(rows: Rows, codec: CodecContract, scene: Scene, threshold: float) -> Tensor:
-    """In which rows something appears out of nowhere, such as a new ball: bool (rows,).
+def surprises(rows: Rows, codec: CodecContract, threshold: float) -> Tensor:
+    """Which rows bring something that the frame before did not announce, such as a new ball or a point: bool (rows,).
 
-    A cell differs from the median by more than twice the `threshold` in a channel, and in the row before no cell of the
-    5x5 around it differed by more than the threshold itself: what moves there from a neighbour's place is no event.
+    A cell changes by more than twice the `threshold` in a channel, in a place where in the row before nothing within
+    the 5x5 cells around changed by more than the threshold: what moves there from a neighbour's place is no surprise.
+    Nor is what happens in cells that change in more than `OFTEN` of all rows, such as a paddle that sets off.
     """
-    found = torch.zeros(len(rows.actions), dtype=torch.bool)
-    before: Tensor | None = None
-    for part in torch.arange(len(found)).split(1024):
-        distance = (normalise(rows.gather(part), codec).cpu() - scene.median.cpu()).abs().amax(1, keepdim=True)
-        earlier = torch.cat([distance[:1] if before is None else before, distance[:-1]])
+    count = len(rows.actions)
+    sudden = torch.zeros((count, *codec.array_shape[1:]), dtype=torch.bool)
+    total = torch.zeros(codec.array_shape[1:])
+    last: tuple[Tensor, Tensor] | None = None  # the array and the change before those of the part
+    for part in torch.arange(count).split(1024):
+        arrays = normalise(rows.gather(part), codec).cpu()
+        before = arrays[:1] if last is None else last[0]
+        change = (arrays - torch.cat([before, arrays[:-1]])).abs().amax(1, keepdim=True)
+        earlier = torch.cat([change[:1] if last is None else last[1], change[:-1]])
         near = F.max_pool2d(earlier, 5, stride=1, padding=2)
-        found[part] = ((distance > 2 * threshold) & (near <= threshold)).flatten(1).any(1)
-        before = distance[-1:]
-    return found
+        sudden[part] = ((change > 2 * threshold) & (near <= threshold)).squeeze(1)
+        total += (change > threshold).sum((0, 1))
+        last = arrays[-1:], change[-1:]
+    seldom = total <= OFTEN * count
+    return (sudden & seldom).flatten(1).any(1)
 
 
 def _spread(rows: Rows) -> Tensor:
