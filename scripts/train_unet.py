@@ -24,7 +24,7 @@ from gamengen.dataset.start_states import read_start_states
 from gamengen.diffusion.denoiser import DenoiserConfig, build_unet, world_settings
 from gamengen.diffusion.loss import LatentDiffusionLoss, LossConfig
 from gamengen.diffusion.pipeline import KIND, build_pipeline
-from gamengen.diffusion.scene import Scene, foreground_share, measure_scene, surprises
+from gamengen.diffusion.scene import foreground_share, measure_scene, surprises
 from gamengen.diffusion.schedule import PredictionType, build_scheduler, read_schedule
 from gamengen.diffusion.stable_diffusion import LoraConfig, add_lora, load_unet, without_lora
 from gamengen.diffusion.validation import Validation

@@ -11,7 +11,8 @@ from agents.policies import RandomPolicy
 from agents.recorder import Player, Recorder, RecorderSettings
 from gamengen.commands import evaluate
 from gamengen.commands.evaluate import PRESETS, Config, main, world_fingerprint
-from gamengen.contract import ContractMismatch
+from gamengen.contract import ContractMismatch, read_game_contract
+from gamengen.evaluation.recordings import Recordings
 from gamengen.evaluation.suite import Scale
 from gamengen.games.emulator import make_game_contract
 from gamengen.hub.world_card import read_world_facts
@@ -21,9 +22,11 @@ from tests.worlds import tiny_pipeline
 SMALL = Scale(num_starts=2, steps=(1,), num_rollouts=2, horizon=2, rollout_steps=(1,))
 
 
-def record(folder: Path) -> None:
-    game = make_game_contract(COUNTER_ENV, frame_skip=1)
-    settings = RecorderSettings(num_steps=60, num_envs=1, test_share=0.5, max_episode_frames=15)
+def record(folder: Path, test_share: float = 0.5, frame_skip: int = 1) -> None:
+    game = make_game_contract(COUNTER_ENV, frame_skip=frame_skip)
+    settings = RecorderSettings(
+        num_steps=60, num_envs=1, validation_share=0.0, test_share=test_share, max_episode_frames=15
+    )
     Recorder(folder, game, [Player(RandomPolicy(4))], settings).run()
 
 
@@ -34,6 +37,18 @@ def test_a_world_of_another_game_is_refused_before_anything_is_measured(tmp_path
     with pytest.raises(ContractMismatch, match="env_id"):
         main(config)
     assert not (tmp_path / "eval").exists()
+
+
+def test_held_out_episodes_alone_take_their_training_split_from_another_dataset(tmp_path: Path) -> None:
+    record(tmp_path / "held_out", test_share=1.0)
+    record(tmp_path / "data", test_share=0.0)
+    record(tmp_path / "other", test_share=0.0, frame_skip=2)
+    game = read_game_contract(tmp_path / "held_out")
+    assert evaluate._training(Config(), game, tmp_path / "held_out") is None
+    given = evaluate._training(Config(train_dataset=str(tmp_path / "data")), game, tmp_path / "held_out")
+    assert given is not None and given.lengths == Recordings.open(tmp_path / "data", "train").lengths
+    with pytest.raises(ContractMismatch, match="frame_skip"):
+        evaluate._training(Config(train_dataset=str(tmp_path / "other")), game, tmp_path / "held_out")
 
 
 @pytest.mark.parametrize("name", ["world", "dataset", "output_dir"])

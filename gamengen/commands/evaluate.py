@@ -44,7 +44,10 @@ from gamengen.world import World
 CLIP_SHARE = 0.2
 """Of a bounded time, for dreaming the best, median and worst samples again."""
 
-IGNORED = ("world", "revision", "dataset", "dataset_revision", "max_minutes", "with_clips", "write_card", "compare")
+IGNORED = (
+    "world", "revision", "dataset", "dataset_revision", "train_dataset", "max_minutes", "with_clips", "write_card",
+    "compare",
+)  # fmt: skip
 """Fields that may differ when an evaluation is continued: weights and data are known by their fingerprints."""
 
 LoadAgent = Callable[[str, GameContract], Any]
@@ -64,6 +67,9 @@ class Config:
     dataset: str = ""
     """Episode dataset of the same game, a folder or Hub id."""
     dataset_revision: str | None = None
+    train_dataset: str = ""
+    """Where DATASET has held-out episodes alone: the dataset whose training split the action reader and the limits of
+    drift are made from, such as the one that the world was trained on."""
     split: str = "test"
     output_dir: str = ""
     compare: tuple[str, ...] = ()
@@ -143,10 +149,12 @@ def main(config: Config, load_agent: LoadAgent | None = None) -> dict[str, Any]:
     dataset = resolve_dataset(config.dataset, revision=config.dataset_revision)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
     study = _study(config, folder, dataset, device, load_agent)
-    fingerprints = {"world": world_fingerprint(folder), "dataset": dataset_fingerprint(dataset)}
+    fingerprints = {"dataset": dataset_fingerprint(dataset), "world": world_fingerprint(folder)}
+    if config.train_dataset:
+        fingerprints["train dataset"] = dataset_fingerprint(resolve_dataset(config.train_dataset))
     run = RunFolder.open(
         config.output_dir, "evaluate", config, overwrite=config.overwrite,
-        data_fingerprint=f"{fingerprints['dataset']} {fingerprints['world']}", ignore=IGNORED,
+        data_fingerprint=" ".join(fingerprints.values()), ignore=IGNORED,
     )  # fmt: skip
     study = replace(study, folder=run.path)
     networks = find_networks(config.lpips_weights, config.fvd_weights, study.agent, device)
@@ -202,7 +210,7 @@ def _study(config: Config, folder: Path, dataset: Path, device: str, load_agent:
     agent = None if config.agent is None or load_agent is None else load_agent(config.agent, game)
     return Study(
         world=world, held_out=Recordings.open(dataset, config.split), seed=config.seed, play_world=play_world,
-        training=_training(dataset), real_game=_real_game(game), agent=agent,
+        training=_training(config, game, dataset), real_game=_real_game(game), agent=agent,
     )  # fmt: skip
 
 
@@ -239,7 +247,11 @@ def _cost(scale: Scale) -> dict[str, str]:
     return {"next frames": str(next_frames), "frames of rollouts": str(rollouts)}
 
 
-def _training(dataset: Path) -> Recordings | None:
+def _training(config: Config, game: GameContract, dataset: Path) -> Recordings | None:
+    if config.train_dataset:
+        other = resolve_dataset(config.train_dataset)
+        check_compatible(game, read_game_contract(other), dataset, other)
+        return Recordings.open(other, "train")
     try:
         return Recordings.open(dataset, "train")
     except ValueError:
