@@ -83,7 +83,7 @@ def test_a_world_that_drops_the_ball_is_caught_by_the_objects_alone() -> None:
     assert np.nanmin(seen) == 1 and lost[-1] < 0.5
     assert true["world/first_lost"].value == HORIZON > liar["world/first_lost"].value >= LOST_FRAMES
     assert liar["world/error/own_paddle"].value[-1] == 0 and liar["world/psnr"].value[-1] > 35, "the pixels hardly tell"
-    assert [section.title for section in metric.sections(liar)] == ["Free-running rollouts", "Objects"]
+    assert [section.title for section in metric.sections(liar)] == ["Free-running rollouts", "Objects", "Rules"]
 
 
 def test_the_clip_is_the_dream_that_was_measured() -> None:

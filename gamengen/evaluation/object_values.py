@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from gamengen.evaluation.figures import Measure, Values
 from gamengen.evaluation.horizons import by_window, up_to_marks
-from gamengen.objects import GAMES, Track, read_numbers, read_objects
+from gamengen.objects import GAMES, Track, read_grids, read_numbers, read_objects
 from gamengen.objects.games import game_objects
 
 Frames = npt.NDArray[np.uint8]
@@ -53,11 +53,12 @@ class Reading:
 
     tracks: Mapping[str, Track]
     numbers: Mapping[str, Values]
+    grids: Mapping[str, Values]
 
 
 def read(frames: Frames, env_id: str) -> Reading:
-    """Objects and numbers of uint8 frames (T, H, W, 3)."""
-    return Reading(read_objects(frames, env_id), read_numbers(frames, env_id))
+    """Objects, numbers and grids of uint8 frames (T, H, W, 3)."""
+    return Reading(read_objects(frames, env_id), read_numbers(frames, env_id), read_grids(frames, env_id))
 
 
 def object_values(real: Reading, dream: Reading, env_id: str, marks: Sequence[int]) -> dict[str, Values]:
@@ -145,8 +146,8 @@ def _numbers(real: Mapping[str, Values], dream: Mapping[str, Values]) -> dict[st
         values[f"readable/{name}"] = np.array([(known & ~np.isnan(shown)).sum(), known.sum()], float)
         values[f"right/{name}"] = np.array([(known & (shown == truth)).sum(), known.sum()], float)
         wanted, made = number_changes(real[name]), number_changes(np.concatenate([real[name][:1], shown]))
-        values[f"change_recall/{name}"] = np.array([_matched(wanted, made), len(wanted)], float)
-        values[f"change_precision/{name}"] = np.array([_matched(made, wanted), len(made)], float)
+        values[f"change_recall/{name}"] = np.array([matched_changes(wanted, made), len(wanted)], float)
+        values[f"change_precision/{name}"] = np.array([matched_changes(made, wanted), len(made)], float)
     return values
 
 
@@ -157,12 +158,14 @@ def number_changes(values: Values) -> list[tuple[int, float]]:
     return [(int(readable[i + 1]), float(steps[i])) for i in np.flatnonzero(steps)]
 
 
-def _matched(changes: Sequence[tuple[int, float]], others: Sequence[tuple[int, float]]) -> int:
-    """How many changes have one of the same amount, at about the same time, among the others; each of those once."""
+def matched_changes(
+    changes: Sequence[tuple[int, float]], others: Sequence[tuple[int, float]], frames: int = CHANGE_FRAMES
+) -> int:
+    """How many changes have one of the same amount, at most `frames` apart, among the others; each of those once."""
     left = list(others)
     count = 0
     for frame, amount in changes:
-        near = [one for one in left if one[1] == amount and abs(one[0] - frame) <= CHANGE_FRAMES]
+        near = [one for one in left if one[1] == amount and abs(one[0] - frame) <= frames]
         if near:
             left.remove(min(near, key=lambda one: abs(one[0] - frame)))
             count += 1

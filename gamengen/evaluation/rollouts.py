@@ -25,6 +25,7 @@ from gamengen.evaluation.object_values import (
 )
 from gamengen.evaluation.recordings import Excerpt, Place
 from gamengen.evaluation.rollout_section import rollout_section
+from gamengen.evaluation.rules import REAL, RULE_MEASURES, likeness_values, rule_section, rule_values
 from gamengen.evaluation.section import Clip, Section
 from gamengen.evaluation.study import Setting, Study
 from gamengen.metrics import SSIM_WINDOW, ssim
@@ -56,7 +57,7 @@ class Rollouts:
     @property
     def measures(self) -> Mapping[str, Measure]:
         """Pixels, objects and distributions."""
-        return {**PIXEL_MEASURES, **CURVES, **OBJECT_MEASURES, **FRECHET_MEASURES}
+        return {**PIXEL_MEASURES, **CURVES, **OBJECT_MEASURES, **RULE_MEASURES, **FRECHET_MEASURES}
 
     @property
     def ranked_by(self) -> Sequence[str]:
@@ -93,11 +94,11 @@ class Rollouts:
         return [Sample(place.episode, place.frame, found) for place, found in zip(part.places, values, strict=True)]
 
     def sections(self, figures: Figures) -> list[Section]:
-        """Pixels and distributions, then objects where the game can be read."""
+        """Pixels and distributions, then objects and rules where the game can be read."""
         labels = [setting.label for setting in self.settings]
-        sections = [rollout_section(figures, labels, self.measures, self.not_measured)]
-        objects = object_section(figures, labels, self.measures)
-        return sections + ([] if objects is None else [objects])
+        pixels = rollout_section(figures, labels, self.measures, self.not_measured)
+        read_from_them = (section(figures, labels, self.measures) for section in (object_section, rule_section))
+        return [pixels, *(section for section in read_from_them if section is not None)]
 
     def clip(self, study: Study, place: Place, path: str) -> Clip | None:
         """The first frames of the dream beside the real game."""
@@ -122,13 +123,16 @@ class Rollouts:
         if reading is not None:
             still = still_values(reading, study.game.env_id, marks)
             values |= {f"{STILL}/{name}": value for name, value in still.items()}
+            values |= {f"{REAL}/{name}": value for name, value in rule_values(reading, study.game.env_id).items()}
         return values
 
     def _read(self, study: Study, real: Frames, shown: Frames, reading: Reading | None) -> dict[str, Values]:
         values = self._pixels(real, shown)
         if reading is not None:
             env_id = study.game.env_id
-            values |= object_values(reading, read(shown, env_id), env_id, marks_within(len(shown)))
+            dream, marks = read(shown, env_id), marks_within(len(shown))
+            values |= object_values(reading, dream, env_id, marks) | rule_values(dream, env_id)
+            values |= likeness_values(reading, dream, marks)
         for features in self.clip_features:
             values |= clip_values(features, real[1:], shown)
         return values

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gamengen.objects.look import Font, GameObjects, Look, Number
+from gamengen.objects.look import Font, GameObjects, Grid, Look, Number, Paddle
 
 _BLOCKS = """
 ### .#. ### ### #.# ### #.. ### ### ###
@@ -57,6 +57,7 @@ PONG = GameObjects(
             colour=(213, 130, 74), background=(144, 72, 17), top=1, lefts=(20, 36), font=PONG_DIGITS
         ),
     },
+    paddles={"own_paddle": Paddle("x", 1), "enemy_paddle": Paddle("x", -1)},
 )  # fmt: skip
 
 BREAKOUT = GameObjects(
@@ -78,6 +79,13 @@ BREAKOUT = GameObjects(
         ),
         "lives": Number(colour=(142, 142, 142), background=(0, 0, 0), top=5, lefts=(100,), font=BREAKOUT_DIGITS),
     },
+    grids={
+        "bricks": Grid(
+            colours=((200, 72, 72), (198, 108, 58), (180, 122, 48), (162, 162, 42), (72, 160, 72), (66, 72, 200)),
+            background=(0, 0, 0), worth=(7, 7, 4, 4, 1, 1), columns=18, top=57, left=8, cell_height=6, cell_width=8,
+        ),
+    },
+    paddles={"own_paddle": Paddle("y", 1)},
 )  # fmt: skip
 
 SKIING = GameObjects(

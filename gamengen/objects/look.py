@@ -80,6 +80,31 @@ class Number:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Cells that stand still and are each there or not, such as the bricks of a wall."""
+
+    colours: tuple[Colour, ...]
+    """Of each row, from the top."""
+    background: Colour
+    worth: tuple[int, ...]
+    """By how much `score` rises when a cell of each row goes."""
+    columns: int
+    top: int
+    left: int
+    cell_height: int
+    cell_width: int
+
+
+@dataclass(frozen=True)
+class Paddle:
+    """From where the ball comes to an object that throws it back."""
+
+    axis: Literal["y", "x"]
+    side: Literal[-1, 1]
+    """1: the ball comes towards greater y (or x)."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class GameObjects:
     """The objects and numbers of a game."""
 
@@ -89,6 +114,9 @@ class GameObjects:
     objects: dict[str, Look] = field(default_factory=dict)
     numbers: dict[str, Number] = field(default_factory=dict)
     """`score`, and what else the game counts."""
+    grids: dict[str, Grid] = field(default_factory=dict)
+    paddles: dict[str, Paddle] = field(default_factory=dict)
+    """Objects, by their names, off which the object `ball` bounces."""
     own: str = "own_paddle"
     """The object that the actions move."""
     own_axis: Literal["y", "x"] | None = "y"
