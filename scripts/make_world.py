@@ -54,7 +54,8 @@ class Config:
     dry_run: bool = False
 
 
-SMOOTH = "--preset small --frame_skip 2 --hold 1-2"
+SMOOTH = "--frame_skip 2 --hold 1-2"
+"""30 frames a second: half as much happens from one to the next."""
 SHIPPED_VAE = "--preset demo --max_train_frames 12000"
 
 PRESETS = {
@@ -73,11 +74,11 @@ PRESETS = {
     # Minutes on 2 CPU cores: time and figures as measured stand in the README, under "Two commands".
     "demo": Config(
         preset="demo",
-        agent="--preset demo --total_timesteps 3072",
-        episodes="--preset demo",
+        agent=f"--preset demo {SMOOTH} --total_timesteps 3072",
+        episodes=f"--preset demo {SMOOTH} --num_steps 20000 --max_episode_frames 800 --test_share 0.1",
         vae="--preset demo",
         latents="--preset demo",
-        unet="--preset demo",
+        unet="--preset demo --event_share 0.1",
         decoder="--preset demo",
         evaluation="--preset demo",
         rollout="--num_frames 128 --num_inference_steps 1",
@@ -99,13 +100,14 @@ PRESETS = {
     "pong": Config(
         preset="pong",
         agent="skip",
-        episodes=f"{SMOOTH} --num_steps 220000",
+        episodes=f"--preset small {SMOOTH} --num_steps 220000",
         vae=f"{SHIPPED_VAE} --max_train_minutes 8",
         # 36 frames: a new ball is served 32 frames after the old one is lost, and nothing but the past says when.
         latents="--preset demo --start_state_frames 40",
         unet="--preset demo --context_length 36 --max_train_minutes 100 --ema_max_decay 0.999 --rarity_limit 6 "
         "--terminal_share 0.9 --cross_resets --event_share 0.15",
         decoder="skip",
+        world="--dtype float16 --num_start_states 24",
         rollout="--num_frames 512 --num_inference_steps 1",
         evaluation="--num_rollouts 16",
     ),
@@ -122,6 +124,7 @@ PRESETS = {
         unet="--preset demo --context_length 8 --max_train_minutes 65 --ema_max_decay 0.999 --rarity_limit 6 "
         "--terminal_share 0.9 --cross_resets --event_share 0.1",
         decoder="skip",
+        world="--dtype float16 --num_start_states 24",
         rollout="--num_frames 512 --num_inference_steps 1",
         evaluation="--num_rollouts 16",
     ),
