@@ -21,7 +21,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from gamengen.contract import WorldContract
-from gamengen.diffusion.scene import Preconditioning, Scene, loss_weight, preconditioning
+from gamengen.diffusion.scene import Scene, loss_weight, preconditioning
 from gamengen.diffusion.schedule import PredictionType, Schedule, build_scheduler, read_schedule
 from gamengen.noise import NUM_NOISE_BUCKETS
 
@@ -69,6 +69,7 @@ class Denoiser:
         self.length, self.shape = contract.context_length, contract.codec.array_shape
         self.num_actions = contract.game.num_actions
         self.num_buckets = int(contract.settings["num_noise_buckets"])
+        self.max_noise_level = float(contract.settings["max_noise_level"])
         self.positions = sinusoidal_positions(contract.context_length).to(unet.device)
         self.action_planes = bool(contract.settings["action_planes"])
         if contract.settings["scene_prior"] and scene is None:
@@ -78,7 +79,7 @@ class Denoiser:
         # On the network's device once: from the host it would be copied for every frame.
         self.scene = scene.to(unet.device) if scene is not None and contract.settings["scene_prior"] else None
         self._network = network or self.network
-        self._levels: dict[tuple[int, torch.device], Preconditioning] = {}
+        self._levels: dict[tuple[int, torch.device], tuple[Tensor, Tensor]] = {}
 
     def __call__(
         self, noisy: Tensor, timesteps: Tensor | int, context: Tensor, actions: Tensor, noise_bucket: Tensor
@@ -105,12 +106,11 @@ class Denoiser:
         each = torch.full((len(noisy),), timesteps, device=noisy.device) if isinstance(timesteps, int) else timesteps
         if self.scene is None:
             return self._network(noisy, each, context, actions, noise_bucket)
-        if isinstance(timesteps, int):
-            factors = self._kept_factors(timesteps, noisy.device)
-        else:
-            factors = preconditioning(*self.schedule.levels(timesteps), self.scene.to(noisy.device))
+        scene = self.scene.to(noisy.device)
+        levels = self._kept_levels(timesteps, noisy.device) if isinstance(timesteps, int) else self.schedule.levels(each)
+        factors = preconditioning(*levels, scene.after(context[:, -1], self.noise_level(noise_bucket)))
         seen = factors.difference(noisy).to(noisy.dtype)
-        output = self._network(seen, each, context - factors.median.to(context.dtype), actions, noise_bucket)
+        output = self._network(seen, each, context - scene.median.to(context.dtype), actions, noise_bucket)
         return factors(self.prediction_type, output, noisy).to(noisy.dtype)
 
     def network(
@@ -137,17 +137,20 @@ class Denoiser:
         )[0]
         return output
 
-    def _kept_factors(self, timestep: int, device: torch.device) -> Preconditioning:
-        assert self.scene is not None
+    def _kept_levels(self, timestep: int, device: torch.device) -> tuple[Tensor, Tensor]:
         key = (timestep, device)
         if key not in self._levels:
             if len(self._levels) >= KEPT_LEVELS:
                 self._levels.clear()
             with torch.inference_mode(False):  # kept tensors must be ordinary ones: training may use them
-                levels = self.schedule.levels(torch.tensor([timestep]))
-                scene = self.scene.to(device)
-                self._levels[key] = preconditioning(levels[0].to(device), levels[1].to(device), scene)
+                signal, noise_scale = self.schedule.levels(torch.tensor([timestep]))
+                self._levels[key] = signal.to(device), noise_scale.to(device)
         return self._levels[key]
+
+    def noise_level(self, noise_bucket: Tensor) -> Tensor:
+        """(B, 1, 1, 1) level of a bucket's middle; the first one is that of play, which adds no noise."""
+        middle = (noise_bucket + 0.5) * (self.max_noise_level / self.num_buckets)
+        return torch.where(noise_bucket == 0, torch.zeros_like(middle), middle).view(-1, 1, 1, 1)
 
     def loss_weight(self, timesteps: Tensor) -> Tensor:
         """float32 (B, 1, 1, 1): how much a squared error counts, 1 at the last timestep."""

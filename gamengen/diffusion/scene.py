@@ -4,6 +4,10 @@ Most cells of a latent hardly leave their median. Letting the network predict on
 and the sky right from the first training step on, at every noise level, and keeps them right for any number of own
 frames: a cell that never moved in the recording cannot drift. Where everything moves the deviation is about 1, and what
 remains is the plain prediction.
+
+Some cells rest at one of a few values for a long time: a brick is there or not, a digit is one of ten. There the value
+at which the newest frame rests is expected (`rests.Rests`), and what is near it counts as it: so a wall stands for as
+many own frames as one likes. Expecting what the newest frame has, as it has it, would add up every small error instead.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from gamengen.contract import CodecContract
+from gamengen.diffusion.rests import Rests, measure_rests
 from gamengen.diffusion.schedule import PredictionType
 from gamengen.durable import write_bytes
 from gamengen.latents.windows import Rows
@@ -37,9 +42,22 @@ class Scene:
     """float32 (C, h, w)."""
     deviation: Tensor
     """float32 (C, h, w): root mean square distance from the median, at least `LEAST_DEVIATION`."""
+    rests: Rests | None = None
+    """None in worlds that were trained without."""
 
     def to(self, device: torch.device | str) -> Scene:
-        return Scene(self.median.to(device), self.deviation.to(device))
+        rests = None if self.rests is None else self.rests.to(device)
+        return Scene(self.median.to(device), self.deviation.to(device), rests)
+
+    def after(self, newest: Tensor, noise_level: Tensor) -> Scene:
+        """What is expected after the newest frame (B, C, h, w), seen with noise of a level (B, 1, 1, 1): median and
+        deviation, or where it rests those values and the deviation from them, for each sample."""
+        if self.rests is None:
+            return self
+        value, known = self.rests.nearest(newest.float(), noise_level)
+        return Scene(
+            torch.where(known, value, self.median), torch.where(known, self.rests.deviation, self.deviation)
+        )
 
 
 def normalise(raw: Tensor, codec: CodecContract) -> Tensor:
@@ -61,7 +79,9 @@ def measure_scene(rows: Rows, codec: CodecContract, median: Tensor) -> Scene:
     total = torch.zeros_like(centre)
     for part in chosen.split(256):
         total += (normalise(rows.gather(part), codec).cpu() - centre).square().sum(0)
-    return Scene(centre, (total / len(chosen)).sqrt().clamp(min=LEAST_DEVIATION))
+    deviation = (total / len(chosen)).sqrt().clamp(min=LEAST_DEVIATION)
+    rests = measure_rests(rows, lambda part: normalise(rows.gather(part), codec).cpu(), deviation)
+    return Scene(centre, deviation, rests)
 
 
 def foreground_share(rows: Rows, codec: CodecContract, scene: Scene, threshold: float) -> Tensor:
@@ -106,7 +126,10 @@ def _spread(rows: Rows) -> Tensor:
 
 def write_scene(folder: str | Path, scene: Scene) -> None:
     """Write `scene.safetensors`, atomically."""
-    tensors = {"median": scene.median.cpu().contiguous(), "deviation": scene.deviation.cpu().contiguous()}
+    tensors = {"median": scene.median, "deviation": scene.deviation}
+    if scene.rests is not None:
+        tensors |= {"rests": scene.rests.values, "rest_deviation": scene.rests.deviation}
+    tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
     write_bytes(Path(folder) / SCENE_FILE, save(tensors))
 
 
@@ -115,8 +138,9 @@ def read_scene(folder: str | Path) -> Scene:
     file = Path(folder) / SCENE_FILE
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing, the world was trained with it: copy the whole world folder again")
-    tensors = load_file(file)
-    return Scene(tensors["median"].clone(), tensors["deviation"].clone())
+    tensors = {name: value.clone() for name, value in load_file(file).items()}
+    rests = Rests(tensors["rests"], tensors["rest_deviation"]) if "rests" in tensors else None
+    return Scene(tensors["median"], tensors["deviation"], rests)
 
 
 @dataclass(frozen=True)
