@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gamengen.diffusion.denoiser import Denoiser
 from gamengen.diffusion.pipeline import GameNGenPipeline
+from gamengen.diffusion.rests import Rests
 from gamengen.diffusion.sampler import sample, stacked_denoise
 from gamengen.diffusion.scene import (
     LEAST_DEVIATION,
@@ -85,6 +86,29 @@ def test_an_untrained_world_shows_the_scene(kind: PredictionType, steps: int) ->
     # One step gives the median itself; more let through as much noise as a cell may change.
     tolerance = 1e-5 if steps == 1 else 5 * LEAST_DEVIATION
     torch.testing.assert_close(predicted, scene.median.expand_as(predicted), atol=tolerance, rtol=0)
+
+
+def resting_scene(shape: tuple[int, ...]) -> Scene:
+    """Median 0; the cell (1, 2) rests at 3 or at -3 in every channel, the cell (0, 0) is like all the others."""
+    values = torch.full((2, *shape), torch.inf)
+    values[0, :, 1, 2], values[1, :, 1, 2] = 3.0, -3.0
+    return Scene(torch.zeros(shape), torch.ones(shape), Rests(values, torch.full(shape, 0.3)))
+
+
+def test_an_untrained_world_keeps_what_rests_and_mends_it_and_forgets_what_only_passes() -> None:
+    contract = tiny_contract(scene_prior=True)
+    shape = contract.codec.array_shape
+    denoiser = Denoiser(tiny_unet(contract), contract, resting_scene(shape))
+    values = {**inputs(shape), "timesteps": torch.tensor([999, 999])}
+    newest = values["context"][:, -1]
+    newest[:, :, 0, 0] = 3.0  # a ball
+    newest[0, :, 1, 2], newest[1, :, 1, 2] = 2.7, -3.3  # worn
+    clean = -denoiser(**values).detach()
+    assert clean[0, :, 1, 2].tolist() == pytest.approx([3.0] * shape[0], abs=1e-5)
+    assert clean[1, :, 1, 2].tolist() == pytest.approx([-3.0] * shape[0], abs=1e-5)
+    assert float(clean[:, :, 0, 0].abs().max()) < 1e-5
+    newest[0, :, 1, 2] = 0.5  # half gone: decided upon
+    assert (-denoiser(**values)).detach()[0, :, 1, 2].tolist() == pytest.approx([3.0] * shape[0], abs=1e-5)
 
 
 def network_of_past(noisy: Tensor, timesteps: Tensor, context: Tensor, *_: Tensor) -> Tensor:
@@ -213,6 +237,12 @@ def test_it_travels_with_the_world_folder(tmp_path: Path) -> None:
     world.save_pretrained(tmp_path / "world")
     loaded = GameNGenPipeline.from_pretrained(tmp_path / "world")
     assert loaded.scene is not None and torch.equal(loaded.scene.deviation, world.scene.deviation)
+    assert loaded.scene.rests is None, "as of worlds that were made before scenes had them"
+    resting = resting_scene(world.world_contract.codec.array_shape)
+    write_scene(tmp_path, resting)
+    read = read_scene(tmp_path).rests
+    assert resting.rests is not None and read is not None
+    assert torch.equal(read.values, resting.rests.values) and torch.equal(read.deviation, resting.rests.deviation)
     loaded.save_pretrained(tmp_path / "again")
     assert torch.equal(read_scene(tmp_path / "again").median, world.scene.median)
     (tmp_path / "again" / "scene.safetensors").unlink()

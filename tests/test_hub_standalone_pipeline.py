@@ -14,6 +14,7 @@ from diffusers import DiffusionPipeline
 
 from gamengen.diffusion.latent_world import LatentWorld
 from gamengen.diffusion.pipeline import GameNGenPipeline
+from gamengen.diffusion.rests import Rests
 from gamengen.diffusion.scene import Scene
 from tests.worlds import tiny_pipeline, tiny_starts
 
@@ -28,16 +29,23 @@ def test_it_imports_nothing_of_the_package() -> None:
     assert len(modules) > 10 and not any(module.startswith("gamengen") for module in modules)
 
 
-def world_folder(folder: Path, scene: bool, **settings: Any) -> Path:
-    """A tiny world, one of whose start states is younger than the context."""
+def world_folder(folder: Path, scene: str, **settings: Any) -> Path:
+    """A tiny world, one of whose start states is younger than the context.
+
+    scene: none, median (as worlds were made before scenes had rests), or rests.
+    """
     pipeline = tiny_pipeline(**settings)
     contract = pipeline.world_contract
-    if scene:
+    if scene != "none":
         contract = replace(contract, settings={**contract.settings, "scene_prior": True})
         pipeline = tiny_pipeline(settings["prediction_type"], settings=contract.settings)
         shape = contract.codec.array_shape
         torch.manual_seed(1)
         pipeline.scene = Scene(torch.randn(shape), torch.rand(shape) + 0.05)
+        if scene == "rests":
+            values = torch.randn((3, *shape))
+            values[:, :, :3], values[2, :, :, 4:] = torch.inf, torch.inf  # rows without any, columns with two
+            pipeline.scene = replace(pipeline.scene, rests=Rests(values, 0.1 + torch.rand(shape)))
         torch.nn.init.normal_(pipeline.unet.conv_out.weight, std=0.1)
     pipeline.start_states = [*tiny_starts(1), *tiny_starts(1, frames=2, seed=5)]
     pipeline.save_pretrained(folder)
@@ -47,16 +55,16 @@ def world_folder(folder: Path, scene: bool, **settings: Any) -> Path:
 @pytest.mark.parametrize(
     ("prediction_type", "scene", "start", "options"),
     [
-        ("v_prediction", True, 1, {"num_inference_steps": 3}),
-        ("v_prediction", False, 0, {"num_inference_steps": 2, "noise_level": 0.4}),
-        ("v_prediction", True, 0, {"num_inference_steps": 1, "guidance_scale": 1.5, "noise_level": 0.1}),
-        ("flow", True, 0, {"num_inference_steps": 2}),
-        ("epsilon", True, 0, {"num_inference_steps": 2}),
-        ("sample", True, 1, {"num_inference_steps": 1}),
+        ("v_prediction", "median", 1, {"num_inference_steps": 3}),
+        ("v_prediction", "none", 0, {"num_inference_steps": 2, "noise_level": 0.4}),
+        ("v_prediction", "rests", 0, {"num_inference_steps": 1, "guidance_scale": 1.5, "noise_level": 0.1}),
+        ("flow", "rests", 0, {"num_inference_steps": 2}),
+        ("epsilon", "median", 0, {"num_inference_steps": 2}),
+        ("sample", "rests", 1, {"num_inference_steps": 1}),
     ],
 )
 def test_it_dreams_the_same_frames(
-    tmp_path: Path, prediction_type: str, scene: bool, start: int, options: dict[str, Any]
+    tmp_path: Path, prediction_type: str, scene: str, start: int, options: dict[str, Any]
 ) -> None:
     folder = world_folder(tmp_path / "world", scene, prediction_type=prediction_type)
     ours = LatentWorld(GameNGenPipeline.from_pretrained(folder), 1, **options)
@@ -70,7 +78,7 @@ def test_it_dreams_the_same_frames(
 
 
 def test_it_refuses_what_it_cannot_play(tmp_path: Path) -> None:
-    folder = world_folder(tmp_path / "world", False, prediction_type="v_prediction")
+    folder = world_folder(tmp_path / "world", "none", prediction_type="v_prediction")
     dream = DiffusionPipeline.from_pretrained(folder, custom_pipeline=str(SOURCE), trust_remote_code=True)
     with pytest.raises(ValueError, match="call reset first"):
         dream.step(0)

@@ -69,7 +69,6 @@ class Denoiser:
         self.length, self.shape = contract.context_length, contract.codec.array_shape
         self.num_actions = contract.game.num_actions
         self.num_buckets = int(contract.settings["num_noise_buckets"])
-        self.max_noise_level = float(contract.settings["max_noise_level"])
         self.positions = sinusoidal_positions(contract.context_length).to(unet.device)
         self.action_planes = bool(contract.settings["action_planes"])
         if contract.settings["scene_prior"] and scene is None:
@@ -107,8 +106,10 @@ class Denoiser:
         if self.scene is None:
             return self._network(noisy, each, context, actions, noise_bucket)
         scene = self.scene.to(noisy.device)
-        levels = self._kept_levels(timesteps, noisy.device) if isinstance(timesteps, int) else self.schedule.levels(each)
-        factors = preconditioning(*levels, scene.after(context[:, -1], self.noise_level(noise_bucket)))
+        levels = (
+            self._kept_levels(timesteps, noisy.device) if isinstance(timesteps, int) else self.schedule.levels(each)
+        )
+        factors = preconditioning(*levels, scene.after(context[:, -1]))
         seen = factors.difference(noisy).to(noisy.dtype)
         output = self._network(seen, each, context - scene.median.to(context.dtype), actions, noise_bucket)
         return factors(self.prediction_type, output, noisy).to(noisy.dtype)
@@ -146,11 +147,6 @@ class Denoiser:
                 signal, noise_scale = self.schedule.levels(torch.tensor([timestep]))
                 self._levels[key] = signal.to(device), noise_scale.to(device)
         return self._levels[key]
-
-    def noise_level(self, noise_bucket: Tensor) -> Tensor:
-        """(B, 1, 1, 1) level of a bucket's middle; the first one is that of play, which adds no noise."""
-        middle = (noise_bucket + 0.5) * (self.max_noise_level / self.num_buckets)
-        return torch.where(noise_bucket == 0, torch.zeros_like(middle), middle).view(-1, 1, 1, 1)
 
     def loss_weight(self, timesteps: Tensor) -> Tensor:
         """float32 (B, 1, 1, 1): how much a squared error counts, 1 at the last timestep."""

@@ -1,7 +1,7 @@
 """The values at which the cells of a latent rest: a brick is there or not, a digit is one of ten.
 
-A memory without weights: what rests is recognised in the newest frame and expected to stay, as it was recorded and not as
-the last prediction has it.
+A memory without weights: what rests is recognised in the newest frame and expected to stay, as it was recorded and not
+as the last prediction has it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ STILL = 0.5
 LEAST_SEEN = 3
 """Rows that a value must have been found in."""
 MAX_LEFT = 0.1
-"""Of a cell's mean squared distance from its median, what may be left after the value is known; else it has none. What a
-paddle or a ball passes is no memory: expected to stay, its remains would."""
+"""Of a cell's mean squared distance from its median, what may be left after the value is known; else it has none.
+What a paddle or a ball passes is no memory: expected to stay, its remains would."""
 LEAST_DEVIATION = 0.2
 """Of a resting cell. What then changes, such as a brick that is hit, is far away: less would need huge outputs."""
 MAX_ROWS = 8192
@@ -42,20 +42,19 @@ class Rests:
     def to(self, device: torch.device | str) -> Rests:
         return Rests(self.values.to(device), self.deviation.to(device))
 
-    def nearest(self, newest: Tensor, noise_level: Tensor) -> tuple[Tensor, Tensor]:
-        """The value nearest to each cell of the newest frame.
+    def nearest(self, newest: Tensor) -> tuple[Tensor, Tensor]:
+        """The value nearest to each cell of the newest frame (B, C, h, w), however far.
 
-        Args:
-            newest: (B, C, h, w), seen with noise.
-            noise_level: (B, 1, 1, 1) standard deviation of that noise.
+        A worn or half changed cell counts as what it is most like: a brick that is half gone is decided upon.
+
         Returns:
-            (B, C, h, w), and bool (B, 1, h, w): whether the cell is near enough to rest there.
+            (B, C, h, w), and bool (B, 1, h, w): whether the cell has values at all.
         """
         distance = (newest.unsqueeze(1) - self.values).square().sum(2)  # (B, K, h, w)
         least, which = distance.min(1, keepdim=True)
-        known = least <= APART**2 + newest.shape[1] * noise_level**2
         index = which.unsqueeze(2).expand(-1, 1, *newest.shape[1:])
         value = self.values.expand(len(newest), *self.values.shape).gather(1, index).squeeze(1)
+        known = least.isfinite()
         return torch.where(known, value, 0.0), known
 
 
@@ -74,7 +73,7 @@ def measure_rests(rows: Rows, arrays_of: Callable[[Tensor], Tensor], deviation: 
     everywhere = Rests(values, deviation)
     squared, count = torch.zeros(deviation.shape), torch.zeros(deviation.shape[1:])
     for part in chosen[:: max(1, len(chosen) // 4096)].split(256):
-        value, known = everywhere.nearest(arrays_of(part - 1), torch.zeros(1, 1, 1, 1))
+        value, known = everywhere.nearest(arrays_of(part - 1))
         squared += ((arrays_of(part) - value).square() * known).sum(0)
         count += known.squeeze(1).sum(0)
     left = squared / count.clamp(min=1)

@@ -49,15 +49,13 @@ class Scene:
         rests = None if self.rests is None else self.rests.to(device)
         return Scene(self.median.to(device), self.deviation.to(device), rests)
 
-    def after(self, newest: Tensor, noise_level: Tensor) -> Scene:
-        """What is expected after the newest frame (B, C, h, w), seen with noise of a level (B, 1, 1, 1): median and
-        deviation, or where it rests those values and the deviation from them, for each sample."""
+    def after(self, newest: Tensor) -> Scene:
+        """What is expected after the newest frame (B, C, h, w): median and deviation, or for cells that rest the value
+        where they do and the deviation from it, for each sample."""
         if self.rests is None:
             return self
-        value, known = self.rests.nearest(newest.float(), noise_level)
-        return Scene(
-            torch.where(known, value, self.median), torch.where(known, self.rests.deviation, self.deviation)
-        )
+        value, known = self.rests.nearest(newest.float())
+        return Scene(torch.where(known, value, self.median), torch.where(known, self.rests.deviation, self.deviation))
 
 
 def normalise(raw: Tensor, codec: CodecContract) -> Tensor:

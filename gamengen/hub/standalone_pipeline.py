@@ -213,7 +213,8 @@ class DreamPipeline(DiffusionPipeline):
         planes = [noisy, context.flatten(1, 2)]
         if self.scene is not None:
             median = self.scene["median"].to(noisy)
-            difference = self.from_median(noisy, *level).to(noisy.dtype)
+            expected = self.after(context[:, -1])
+            difference = _difference(noisy, *expected, *level).to(noisy.dtype)
             planes = [difference, (context - median).flatten(1, 2), median.expand(len(noisy), -1, -1, -1)]
         if self.settings["action_planes"]:
             planes.append(one_hot.flatten(1)[:, :, None, None].to(noisy.dtype).expand(-1, -1, *noisy.shape[2:]))
@@ -226,21 +227,29 @@ class DreamPipeline(DiffusionPipeline):
         )[0]
         if self.scene is None:
             return output
-        return self.with_scene(output, noisy, *level).to(noisy.dtype)
+        return self.with_scene(output, noisy, *expected, *level).to(noisy.dtype)
 
-    def from_median(self, noisy: Tensor, signal: Tensor, noise_scale: Tensor) -> Tensor:
-        """How far the clean latents are from the median, for all that the scene's deviation tells."""
+    def after(self, newest: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation (B, C, h, w) of what is expected after the newest frame: a cell that rests at one of a few
+        recorded values stays at the nearest; elsewhere it is the median."""
         assert self.scene is not None
-        median, deviation = (self.scene[name].to(noisy.device) for name in ("median", "deviation"))
-        total = signal**2 * deviation**2 + noise_scale**2
-        return signal * deviation**2 / total * (noisy - signal * median)
+        scene = {name: value.to(newest.device) for name, value in self.scene.items()}
+        if "rests" not in scene:
+            return scene["median"], scene["deviation"]
+        least, which = (newest.float().unsqueeze(1) - scene["rests"]).square().sum(2).min(1, keepdim=True)
+        index = which.unsqueeze(2).expand(-1, 1, *newest.shape[1:])
+        value = scene["rests"].expand(len(newest), *scene["rests"].shape).gather(1, index).squeeze(1)
+        return (
+            torch.where(least.isfinite(), value, scene["median"]),
+            torch.where(least.isfinite(), scene["rest_deviation"], scene["deviation"]),
+        )
 
-    def with_scene(self, output: Tensor, noisy: Tensor, signal: Tensor, noise_scale: Tensor) -> Tensor:
-        """The network predicts only what the median picture and its deviation do not tell."""
-        assert self.scene is not None
-        median, deviation = (self.scene[name].to(noisy.device) for name in ("median", "deviation"))
+    def with_scene(
+        self, output: Tensor, noisy: Tensor, mean: Tensor, deviation: Tensor, signal: Tensor, noise_scale: Tensor
+    ) -> Tensor:
+        """The network predicts only what the scene and what rests in the newest frame do not tell."""
         total = signal**2 * deviation**2 + noise_scale**2
-        clean = median + self.from_median(noisy, signal, noise_scale)
+        clean = mean + _difference(noisy, mean, deviation, signal, noise_scale)
         spread = (deviation / total.sqrt()).sqrt()
         kind = self.settings["prediction_type"]
         if kind == "v_prediction":
@@ -267,6 +276,12 @@ def _key(*counters: int | str) -> int:
         else:
             digest.update(b"i" + struct.pack("<q", counter))
     return int.from_bytes(digest.digest(), "little") >> 1
+
+
+def _difference(noisy: Tensor, mean: Tensor, deviation: Tensor, signal: Tensor, noise_scale: Tensor) -> Tensor:
+    """How far the clean latents are from the mean, for all that the deviation and the noisy ones tell."""
+    total = signal**2 * deviation**2 + noise_scale**2
+    return signal * deviation**2 / total * (noisy - signal * mean)
 
 
 def _levels(scheduler: DDIMScheduler | FlowMatchEulerDiscreteScheduler) -> tuple[Tensor, Tensor]:
