@@ -33,7 +33,7 @@ class LossConfig:
     play_steps: tuple[int, ...] = (2, 4, 8)
     """The other samples are at the timesteps that play with these numbers of steps uses; empty: at any timestep."""
     moving_weight: float = 10.0
-    """Extra weight of latent cells that moved or differ from the median latent."""
+    """Extra weight of latent cells that moved or are not what the scene expects."""
     moving_threshold: float = 1.0
     """What counts as different, in standard deviations of the latents."""
     rarity_limit: float = 6.0
@@ -70,8 +70,8 @@ class LatentDiffusionLoss:
 
     Args:
         scene: median and deviation of the training split's normalised latents.
-        foreground_share: float (h, w), how often each cell differs from the median (`scene.foreground_share`); without
-            it all cells count as equally rare.
+        foreground_share: float (h, w), how often each cell is not what the scene expects (`scene.foreground_share`);
+            without it all cells count as equally rare.
     """
 
     def __init__(
@@ -201,9 +201,10 @@ class LatentDiffusionLoss:
         return error, terminal
 
     def cell_weights(self, target: Tensor, newest: Tensor) -> Tensor:
-        """(B, 1, h, w): 1, plus `moving_weight` times rarity where the target left the newest frame or the median."""
-        moved = (target - newest).abs().amax(1, keepdim=True) > self.config.moving_threshold
-        foreground = (target - self.scene.median.to(target.device)).abs().amax(
-            1, keepdim=True
-        ) > self.config.moving_threshold
+        """(B, 1, h, w): 1, plus `moving_weight` times rarity where the target left the newest frame or is not what the
+        scene expects after it."""
+        expected = self.scene.to(target.device).after(newest).median
+        moved, foreground = (
+            (target - other).abs().amax(1, keepdim=True) > self.config.moving_threshold for other in (newest, expected)
+        )
         return 1.0 + self.config.moving_weight * self.rarity.to(target.device) * (moved | foreground)

@@ -83,12 +83,14 @@ def measure_scene(rows: Rows, codec: CodecContract, median: Tensor) -> Scene:
 
 
 def foreground_share(rows: Rows, codec: CodecContract, scene: Scene, threshold: float) -> Tensor:
-    """How often a cell differs from the median by more than `threshold` in a channel: float32 (h, w) in [0, 1]."""
+    """How often a cell is not what the scene expects after the row before, by more than `threshold` in a channel:
+    float32 (h, w) in [0, 1]."""
     chosen = _spread(rows)
-    differs = [
-        ((normalise(rows.gather(part), codec).cpu() - scene.median.cpu()).abs().amax(1) > threshold).sum(0)
-        for part in chosen.split(256)
-    ]
+    differs = []
+    for part in chosen.split(256):
+        before, now = (normalise(rows.gather(p), codec).cpu() for p in ((part - 1).clamp(min=0), part))
+        expected = scene.to("cpu").after(before).median
+        differs.append(((now - expected).abs().amax(1) > threshold).sum(0))
     return torch.stack(differs).sum(0).float() / len(chosen)
 
 
