@@ -30,8 +30,8 @@ def moved(x: int, action: int) -> int:
     return int(np.clip(x + (0, -2, 2)[action], 0, SIZE - 4))
 
 
-def episode(number: int, length: int, split: str = "test") -> Episode:
-    """Random actions from a random place."""
+def episode(number: int, length: int, split: str = "test", seed: int | None = None) -> Episode:
+    """Random actions from a random place; the number is also its seed where none is given."""
     rng = np.random.default_rng(number)
     x = int(rng.integers(SIZE - 4))
     actions = rng.integers(3, size=length)
@@ -40,14 +40,15 @@ def episode(number: int, length: int, split: str = "test") -> Episode:
         places.append(moved(places[-1], int(action)))
     return Episode(
         frames=np.stack([draw(x) for x in places]), actions=actions, rewards=np.zeros(length, np.float32),
-        terminated=True, truncated=False, episode_id=f"e{number}", stream_id="s", index_in_stream=number, seed=number,
+        terminated=True, truncated=False, episode_id=f"e{number}", stream_id="s", index_in_stream=number,
+        seed=number if seed is None else seed,
         noop_starts=0, split=split, agent="random",
     )  # fmt: skip
 
 
-def recordings(lengths: Sequence[int] = (30, 25, 40)) -> Recordings:
-    """Episodes in memory."""
-    return Recordings.of([episode(number, length) for number, length in enumerate(lengths)])
+def recordings(lengths: Sequence[int] = (30, 25, 40), seed: int | None = None) -> Recordings:
+    """Episodes in memory; with `seed` all have that one, such as NO_SEED."""
+    return Recordings.of([episode(number, length, seed=seed) for number, length in enumerate(lengths)])
 
 
 class SquareWorld:

@@ -56,6 +56,7 @@ def test_a_world_that_answers_is_told_from_those_that_do_not(tmp_path: Path) -> 
     assert max(found["mixed up"][f"world/f1/{name}"].value for name in ("LEFT", "RIGHT")) < 0.1
     for one in found.values():
         assert one["world/of_ceiling"].value < truth["world/of_ceiling"].value
+    assert truth["world/accuracy"].better == "higher" and truth["world/f1/NOOP"].better == "", "a guess may win there"
     sections = ActionReading().sections(truth)
     assert sections[0].tables[0].rows[0][0] == RECORDED and len(sections[0].tables[1].rows) == 3
 

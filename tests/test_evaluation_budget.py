@@ -28,13 +28,15 @@ def test_shares_of_what_is_left_add_up_and_what_is_saved_goes_on() -> None:
     assert second.seconds_left() == pytest.approx(55) and not second.spent
     clock.now = 60
     assert second.spent and whole.spent and whole.seconds_left() == 0
+    clock.now = 70
+    assert whole.seconds_over() == pytest.approx(10) and first.seconds_over() == pytest.approx(55)
 
 
 def test_without_an_end_nothing_is_ever_spent() -> None:
     clock = Clock()
     budget = Budget(None, clock).part(0.1)
     clock.now = 1e9
-    assert not budget.spent and budget.seconds_left() == math.inf
+    assert not budget.spent and budget.seconds_left() == math.inf and budget.seconds_over() == 0
 
 
 @pytest.mark.parametrize("minutes", [0, -1])

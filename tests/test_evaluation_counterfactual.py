@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from gamengen.evaluation.counterfactual import Counterfactual, _answers
+from gamengen.evaluation.recordings import Recordings
 from gamengen.evaluation.run import evaluate
-from tests.liar_worlds import pong_study
+from tests.liar_worlds import IgnoresActions, played_episode, pong_study
 
 
 def answers(dream: np.ndarray, truth: np.ndarray, seeds: np.ndarray) -> dict[str, float]:
@@ -46,3 +47,11 @@ def test_it_needs_the_real_game() -> None:
     study = replace(pong_study(num_worlds=1), real_game=None)
     measured = evaluate(study, [Counterfactual()])["counterfactual"]
     assert measured.missing is not None and "real game" in measured.missing and not measured.figures
+
+
+def test_a_game_whose_actions_do_nothing_has_nothing_to_swap() -> None:
+    study = pong_study(num_worlds=1)
+    held_out = Recordings.of([played_episode(study.game, 20, 3)])
+    deaf = replace(study, held_out=held_out, real_game=lambda count: IgnoresActions(study.world))
+    measured = evaluate(deaf, [Counterfactual(num_starts=1)])["counterfactual"]
+    assert measured.missing == "no two actions of ALE/Pong-v5 have a different effect, so nothing can be swapped"

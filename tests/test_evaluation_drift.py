@@ -27,6 +27,9 @@ def test_the_real_game_stays_inside_and_equals_itself() -> None:
     metric = Drift(num_starts=1, horizon=40, bins=2, num_bank=20, num_pieces=2, piece_frames=40)
     assert evaluate(study, [metric])["drift"].missing is not None  # no training split
     study = pong_study(training=study.held_out)
+    pieces = [*metric._recorded_pieces(study), *metric._played_pieces(study)]
+    assert {piece.kind for piece in pieces} == set(KINDS), "each kind has a limit of its own of standing still"
+    assert [one.kind for one in metric._looks(study, study.world, Place("played-3", 0), KINDS, 5)] == list(KINDS)
     figures = evaluate(study, [metric])["drift"].figures
     for kind in KINDS:
         assert figures[f"world, {kind}/inside"].value == 40 and figures[f"world, {kind}/stayed"].value == 1

@@ -75,11 +75,58 @@ def test_curves_have_an_interval_at_each_point_and_are_json() -> None:
     assert np.isnan(figure.array()[2])
 
 
-def test_what_is_no_ratio_is_computed_from_the_samples() -> None:
-    measures = {"median": Measure(title="median", of_samples=lambda values: np.median(values, axis=0))}
-    values = np.array([1.0, 2.0, 30.0])
-    figure = figures_of(samples(values, ["a", "b", "c"], "world/median"), measures, seed=0)["world/median"]
-    assert figure.value == 2.0 and figure.low == 1.0 and figure.high == 30.0
+def test_what_is_no_ratio_is_computed_from_the_samples_and_again_without_each_episode() -> None:
+    """The jackknife of a mean is its standard error; no distance is below 0."""
+    measures = {"mean": Measure(title="mean", of_samples=lambda values: np.mean(values, axis=0))}
+    values = np.array([10.0, 11.0, 15.0, 20.0])
+    figure = figures_of(samples(values, ["a", "b", "c", "d"], "world/mean"), measures, seed=0)["world/mean"]
+    half = 1.96 * values.std(ddof=1) / 2
+    assert (figure.value, figure.low, figure.high) == pytest.approx((14, 14 - half, 14 + half))
+    near = figures_of(samples(values - 9.9, ["a", "b", "c", "d"], "world/mean"), measures, seed=0)["world/mean"]
+    assert near.low == 0 and near.high == pytest.approx(4.1 + half)
+    # Several of very many episodes are left out at a time: about the same.
+    many = np.random.default_rng(0).random(500)
+    figure = figures_of(samples(many, [str(i) for i in range(500)], "world/mean"), measures, seed=0)["world/mean"]
+    assert figure.high - figure.value == pytest.approx(1.96 * many.std(ddof=1) / np.sqrt(500), rel=0.3)
+
+
+def test_starts_with_nothing_to_count_are_not_counted() -> None:
+    values = np.array([[7.0, 0.0], [3.0, 4.0], [0.0, 0.0], [2.0, 4.0]])  # the first: something, but of nothing
+    figure = figures_of(samples(values, ["a", "b", "c", "d"]), MEASURES, seed=0)["world/share"]
+    assert (figure.samples, figure.episodes, figure.value) == (2, 2, 5 / 8) and figure.low < figure.high
+    alone = figures_of(samples(values[:3], ["a", "b", "c"]), MEASURES, seed=0)["world/share"]
+    assert (alone.samples, alone.episodes, alone.low, alone.high) == (1, 1, None, None)
+    nothing = figures_of(samples(values[:1], ["a"]), MEASURES, seed=0)["world/share"]
+    assert (nothing.samples, nothing.episodes, nothing.value) == (0, 0, None)
+    # Of a curve each point by itself: the second one only one episode has.
+    curves = np.array([[[1.0, 0.0], [2.0, 0.0]], [[0.0, 1.0], [2.0, 2.0]]])
+    figure = figures_of(samples(curves, ["a", "b"]), MEASURES, seed=0)["world/share"]
+    assert figure.low[0] is not None and figure.low[1] is None and figure.high[1] is None and figure.samples == 2
+    # Of a measure that is made of whole tables: a table of nothing.
+    table = {"all": Measure(title="all", of_sums=lambda sums: np.array(sums.sum()))}
+    tables = [np.zeros((2, 2)), np.eye(2), 2 * np.eye(2)]
+    figure = figures_of(samples(np.stack(tables), ["a", "b", "c"], "world/all"), table, seed=0)["world/all"]
+    assert (figure.samples, figure.episodes) == (2, 2)
+
+
+def test_a_share_that_all_episodes_agree_on_has_the_exact_bound() -> None:
+    """Four of four: a chance of 0.398 gives that once in 40 times."""
+    measures = {"share": Measure(title="share", is_share=True), "error": Measure(title="error")}
+    for counted, low, high in ((1.0, 0.025**0.25, 1.0), (0.0, 0.0, 1 - 0.025**0.25)):
+        values = np.array([[counted, 1.0]] * 8)
+        episodes = ["a", "a", "b", "b", "c", "c", "d", "d"]
+        figure = figures_of(samples(values, episodes), measures, seed=0)["world/share"]
+        assert (figure.value, figure.low, figure.high) == pytest.approx((counted, low, high))
+        other = figures_of(samples(values, episodes, "world/error"), measures, seed=0)["world/error"]
+        assert other.low == other.high == counted, "no share: 1 px is no end of anything"
+    # Those that had nothing to count are no trials, and where they differ it is the bootstrap.
+    values = np.array([[1.0, 1.0], [2.0, 2.0], [0.0, 0.0]])
+    assert figures_of(samples(values, ["a", "b", "c"]), measures, seed=0)["world/share"].low == pytest.approx(
+        0.025**0.5
+    )
+    values = np.array([[1.0, 1.0], [1.0, 2.0], [2.0, 3.0]])
+    mixed = [figures_of(samples(values, ["a", "b", "c"]), one, seed=0)["world/share"] for one in (measures, MEASURES)]
+    assert mixed[0] == mixed[1]
 
 
 def test_an_unknown_measure_is_refused_by_name() -> None:

@@ -26,6 +26,16 @@ def test_it_is_symmetric_and_holds_for_fewer_samples_than_dimensions() -> None:
     assert np.isnan(frechet_distance(one[:1], other))
 
 
+@pytest.mark.parametrize("apart", [0.0, 0.5])
+def test_the_interval_holds_the_distance(apart: float) -> None:
+    """Also of as few clips as an evaluation has, with more features than clips."""
+    rng = np.random.default_rng(3)
+    clips = rng.normal(size=(32, 2, 1, 64)) + np.array([0.0, apart]).reshape(1, 2, 1, 1)
+    samples = [Sample(f"e{i}", 0, {"world/fvd16": clip}) for i, clip in enumerate(clips)]
+    figure = figures_of(samples, FRECHET_MEASURES, seed=0)["world/fvd16"]
+    assert 0 <= figure.low <= figure.value <= figure.high and figure.low < figure.high
+
+
 def test_raw_values_pool_all_vectors_of_all_clips() -> None:
     features = ClipFeatures("agent_distance", 4, lambda frames: frames[::2, 0, 0].astype(float))
     rng = np.random.default_rng(1)

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gamengen.evaluation.lpips import BACKBONES, Lpips, load_lpips, of_frames
+from gamengen.evaluation.lpips import BACKBONES, Lpips, find_lpips, load_lpips, of_frames
+from gamengen.evaluation.networks import find_networks
 
 
 def alexnet_features() -> nn.Sequential:
@@ -52,6 +53,9 @@ def test_it_is_the_authors_formula_on_alexnet(tmp_path: Path) -> None:
         expected = reference(features, heads, (1, 4, 7, 9, 11), pair)
     network = load_lpips(tmp_path)
     assert network.kind == "alex"
+    files = tmp_path / "alexnet-owt-7be5be79.pth", tmp_path / "alex.pth"
+    assert find_lpips(tmp_path) == ("alex", *files)
+    assert find_networks(lpips_weights=str(tmp_path)).lpips_backbone == "alex"
     found = of_frames(network)(frames[0], frames[1])
     assert found == pytest.approx(expected.double().numpy(), rel=1e-5) and (found > 0).all()
     assert of_frames(network)(frames[0], frames[0]) == pytest.approx(0)
@@ -73,6 +77,8 @@ def test_vgg_is_read_from_torchvisions_places() -> None:
 
 
 def test_missing_weights_say_how_to_get_them(tmp_path: Path) -> None:
+    (tmp_path / "alex.pth").write_bytes(b"heads alone")
+    assert find_lpips(tmp_path) is None
     with pytest.raises(FileNotFoundError, match=r"weights not found in .*alexnet-owt-7be5be79.pth.*--lpips_weights"):
         load_lpips(tmp_path)
     with pytest.raises(ValueError, match=r"features.0.weight"):

@@ -10,6 +10,8 @@ from gamengen.evaluation.figures import Figure
 from gamengen.evaluation.page import Block, count_text, page
 from gamengen.evaluation.section import Section, Table
 
+FEW = "So few episodes make intervals too narrow."
+
 
 class Tags(HTMLParser):
     """Checks that what is opened is closed."""
@@ -44,5 +46,6 @@ def test_counts_say_when_there_is_no_interval() -> None:
     assert count_text([Figure(1.0, None, None, 64, 1)]).startswith("n = 64 samples of 1 episode. One episode:")
     both = [Figure(1.0, 0.0, 2.0, 4, 2), Figure(1.0, 0.0, 2.0, 8, 2)]
     assert count_text(both) == ("n = 4 to 8 samples of 2 episodes. So few episodes make intervals too narrow.")
+    assert count_text([both[0], Figure(None, None, None, 0, 0)]).endswith("0 to 2 episodes. " + FEW)
     assert count_text([Figure(1.0, 0.0, 2.0, 40, 20)]) == "n = 40 samples of 20 episodes."
     assert count_text([]) == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ import pytest
 
 from agents.policies import RandomPolicy
 from agents.recorder import Player, Recorder, RecorderSettings
-from gamengen.dataset.episodes import read_episodes
-from gamengen.evaluation.recordings import Place, Recordings
+from gamengen.dataset.episodes import NO_SEED, read_episodes
+from gamengen.evaluation.recordings import Place, Recordings, TooShort
 from gamengen.games.emulator import make_game_contract
 from tests.counter_env import COUNTER_ENV
 from tests.evaluated_worlds import episode, recordings
@@ -38,6 +39,8 @@ def test_from_disk_it_is_what_the_episodes_hold(tmp_path: Path) -> None:
     for whole in read_episodes(tmp_path, "test"):
         length = len(whole.actions)
         assert held_out.lengths[whole.episode_id] == length
+        assert held_out.seeds[whole.episode_id] == (whole.seed, whole.noop_starts)
+        assert np.array_equal(held_out.actions(whole.episode_id), whole.actions)
         for t in range(0, length, 4):
             one = held_out.excerpt(Place(whole.episode_id, t), 4, 6)
             other = Recordings.of([whole]).excerpt(Place(whole.episode_id, t), 4, 6)
@@ -64,5 +67,30 @@ def test_short_episodes_are_left_out_and_none_left_is_an_error() -> None:
     held_out = recordings((5, 30))
     assert {place.episode for place in held_out.places(50, horizon=20, seed=0)} == {"e1"}
     assert len(held_out.places(50, horizon=20, seed=0)) == 11  # frames 0 to 10, each once
-    with pytest.raises(ValueError, match=r"31 recorded steps.*longest has 30"):
+    with pytest.raises(TooShort, match=r"31 recorded steps.*longest has 30"):
         held_out.places(1, horizon=31, seed=0)
+
+
+def test_all_actions_are_known_of_episodes_that_cannot_be_replayed() -> None:
+    held_out = recordings((30, 25), seed=NO_SEED)
+    assert np.array_equal(held_out.actions("e1"), episode(1, 25).actions)
+    assert held_out.excerpt(Place("e1", 3), 2, 5).start.replay is None
+
+
+@pytest.mark.parametrize(
+    ("lengths", "common"),
+    [((150,) * 20 + (200,), 150), ((9, 12), 9), ((40,), 40), ((5, 10, 30), 10), ((400, 300), 256)],
+)
+def test_the_common_length_is_not_that_of_one_long_episode(lengths: tuple[int, ...], common: int) -> None:
+    assert recordings(lengths).common_length(256) == common
+
+
+def test_episodes_of_both_are_found_by_their_ids_or_by_how_they_begin() -> None:
+    ours = Recordings.of([episode(0, 30), episode(1, 25), episode(2, 40)])
+    again = [replace(episode(number, 20), episode_id=f"other-{number}") for number in (1, 7)]
+    assert ours.shared_with(Recordings.of(again)) == ["e1"], "the same seed, and the same actions as far as they go"
+    assert ours.shared_with(Recordings.of([replace(again[0], actions=(again[0].actions + 1) % 3)])) == []
+    assert ours.shared_with(Recordings.of([replace(again[0], noop_starts=3)])) == []
+    assert ours.shared_with(Recordings.of([episode(2, 10, seed=99)])) == ["e2"], "the same id"
+    imported = [replace(episode(number, 20, seed=NO_SEED), episode_id=f"clip-{number}") for number in range(2)]
+    assert Recordings.of(imported[:1]).shared_with(Recordings.of(imported[1:])) == [], "no seed is no common seed"

@@ -57,10 +57,11 @@ def test_what_the_time_did_not_suffice_for_is_said(tmp_path: Path) -> None:
     study = Study(world=world, held_out=recordings())
     metrics = [m for m in suite(world, Scale(num_starts=4), Networks()) if m.name == "next_frame"]
     done = evaluate(study, metrics)["next_frame"]
-    bounded = {"next_frame": Measured(done.figures, done.samples, 2, 9)}
+    bounded = {"next_frame": Measured(done.figures, done.samples, 2, 9, seconds_over=12.4)}
     write_report(tmp_path, study, metrics, bounded, {}, {}, clip_minutes=0)
     text = (tmp_path / "report.html").read_text()
     assert "after 2 of 9 parts, so it stands on 4 starts" in text and "data:image/webp" not in text
+    assert "Next frame: ended 12 s after its share of the time" in text
     assert step_settings(world, (1,))[0].label == "1 step"
 
 

@@ -50,10 +50,16 @@ def test_the_curves_are_those_of_the_frames_put_together() -> None:
     assert through is not None and figures[f"{CODEC}/psnr"].value[1] == pytest.approx(psnr(real[:, 4], through))
 
 
-def test_rollouts_end_where_the_longest_episode_does() -> None:
-    metric = Rollouts(num_starts=2, horizon=999)
-    study = Study(world=SquareWorld(2), held_out=recordings((9, 12)))
-    assert len(evaluate(study, [metric])["rollouts"].figures["world/psnr_curve"].value) == 12
+def test_rollouts_end_where_half_of_the_episodes_do() -> None:
+    """Not where the longest does: all rollouts would be of that one."""
+    metric = Rollouts(num_starts=4, horizon=20)
+    measured = evaluate(Study(world=SquareWorld(2), held_out=recordings((9, 10, 9, 9, 18))), [metric])["rollouts"]
+    assert len(measured.figures["world/psnr_curve"].value) == 9
+    assert len({sample.episode for sample in measured.samples}) == 4
+    notes = metric.sections(measured.figures)[0].notes
+    assert any(note.startswith("Rollouts have 9 frames, not 20") for note in notes)
+    whole = evaluate(Study(world=SquareWorld(2), held_out=recordings()), [metric])["rollouts"]
+    assert metric.sections(whole.figures)[0].notes == ()
 
 
 def test_distances_of_clips_are_zero_for_the_real_game() -> None:

@@ -29,9 +29,17 @@ def test_a_damaged_part_is_named_with_what_to_do(tmp_path: Path) -> None:
     store = PartStore(tmp_path, "speed")
     store.write("a part", [Sample("e", 0, {"world/fps": np.ones(2)})])
     (file,) = (tmp_path / "speed").iterdir()
-    file.write_bytes(file.read_bytes()[:-40])
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-40])
     with pytest.raises(ValueError, match=rf"{file.name} is damaged.*delete it"):
         store.read("a part")
+    # Every byte of it: what zlib says of some of them too.
+    for place in range(len(whole)):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            store.read("a part")
+        except ValueError as error:
+            assert "is damaged" in str(error)
 
 
 def test_samples_with_different_paths_are_refused(tmp_path: Path) -> None:

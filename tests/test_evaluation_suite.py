@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 
-from gamengen.evaluation.study import step_settings
+from gamengen.dataset.episodes import NO_SEED
+from gamengen.evaluation.action_reading import ActionReading
+from gamengen.evaluation.inverse_dynamics import InverseDynamicsConfig
+from gamengen.evaluation.run import evaluate
+from gamengen.evaluation.study import Study, step_settings
 from gamengen.evaluation.suite import Networks, Scale, suite
-from tests.evaluated_worlds import SquareWorld
+from tests.evaluated_worlds import SquareWorld, recordings
+
+QUICK = InverseDynamicsConfig(train_steps=5)
 
 
 def test_metrics_have_names_of_their_own_and_rank_by_what_they_measure() -> None:
@@ -39,3 +46,26 @@ def test_the_scale_reaches_the_metrics() -> None:
     assert by_name["next_frame"].num_starts == 7 and by_name["next_frame"].perceptual_missing == "none"  # type: ignore[attr-defined]
     rollouts = by_name["rollouts"]
     assert (rollouts.num_starts, rollouts.horizon, rollouts.not_measured) == (3, 5, ("x",))  # type: ignore[attr-defined]
+
+
+def test_all_is_measured_that_episodes_without_a_seed_allow() -> None:
+    """Imported ones cannot be replayed: what needs the real game is missing, everything else is not."""
+    study = Study(
+        world=SquareWorld(2, with_steps=True), play_world=SquareWorld(1, with_steps=True),
+        held_out=recordings((60, 70, 65), seed=NO_SEED), training=recordings((90, 80), seed=NO_SEED),
+    )  # fmt: skip
+    scale = Scale(num_starts=2, num_rollouts=2, horizon=4, steps=(1,), rollout_steps=(1,), drift_frames=100)
+    metrics = list(suite(study.world, scale, Networks()))
+    (place,) = [number for number, metric in enumerate(metrics) if metric.name == "action_reading"]
+    metrics[place] = ActionReading(settings=step_settings(study.world, (1,)), reader=QUICK)
+    measured = evaluate(study, metrics)
+    missing = {name for name, one in measured.items() if one.missing is not None}
+    assert missing == {"counterfactual", "stability", "agent_play"}
+    assert "1 step, recorded/inside" in measured["drift"].figures
+    assert all(metric.sections(measured[metric.name].figures) for metric in metrics if metric.name not in missing)
+
+
+def test_the_network_of_lpips_is_in_its_title() -> None:
+    networks = Networks(perceptual=lambda real, other: np.zeros(len(real)), lpips_backbone="vgg")
+    for metric in suite(SquareWorld(2), Scale(metrics=("next_frame", "rollouts")), networks):
+        assert metric.measures["lpips"].title == "LPIPS (vgg)"

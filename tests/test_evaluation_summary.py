@@ -40,6 +40,16 @@ def test_quality_objects_and_speed_stand_in_one_table() -> None:
     assert list(section.plots[0].series) == ["1 step", "4 steps"]
 
 
+def test_the_frames_that_the_own_error_is_of_are_those_of_the_rollouts() -> None:
+    assert "over the first 64 frames" in summary_section(MEASURED, "ALE/Pong-v5").explanation
+    short = {path: figure([1.0, 2.0, 3.0, 4.0][: 4 if "error_to" in path else None]) for path in MEASURED["rollouts"]}
+    short |= {path: figure([0.0] * 20) for path in short if "error_curve" in path}
+    section = summary_section({**MEASURED, "rollouts": short | {"1 step/first_lost": figure(9.0)}}, "ALE/Pong-v5")
+    assert "over the first 20 frames" in section.explanation
+    assert dict(section.tables[0].rows)["1 step"][2].value == 4.0  # type: ignore[union-attr]
+    assert "over the first" not in summary_section({}, "ALE/Pong-v5").explanation
+
+
 def test_a_game_without_readers_and_a_report_with_nothing_are_no_error() -> None:
     columns = summary_section({"next_frame": MEASURED["next_frame"]}, "Tiny-v0").tables[0].columns
     assert list(columns) == ["", "next frame, dB", "moving pixels, dB", "FPS, one game"]

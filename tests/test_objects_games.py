@@ -53,6 +53,29 @@ def test_freeway_agrees_with_the_memory() -> None:
         agree(track.x[whole & track.present], x[whole & track.present], 1.0)
 
 
+def test_the_other_chicken_agrees_with_the_memory() -> None:
+    """Nobody moves it in a game of one: its place is written into the memory."""
+    pytest.importorskip("ale_py", reason="the extra `record` is not installed")
+    from gamengen.games.emulator import Emulator, _console, make_game_contract
+
+    emulator = Emulator(make_game_contract("ALE/Freeway-v5", frame_skip=1))
+    emulator.reset(0, 0)
+    for _ in range(20):
+        emulator.step(0)
+    console = _console(emulator._env)
+    assert console is not None
+    for height in (6, 30, 60, 100, 140, 170):
+        for _ in range(3):  # the picture follows the memory
+            console.setRAM(15, height)
+            frame, *_ = emulator.step(0)
+        tracks = read_objects(frame[None], "ALE/Freeway-v5")
+        assert tracks["other_chicken"].y[0] == pytest.approx(197.3 - height, abs=1.5)
+        assert tracks["other_chicken"].copies[0] == 1
+        own, other = tracks["own_chicken"], tracks["other_chicken"]
+        assert own.y[0] == pytest.approx(191.3, abs=1.5) and other.x[0] - own.x[0] == pytest.approx(64, abs=1)
+    emulator.close()
+
+
 def test_boxing_agrees_with_the_memory() -> None:
     frames, memory = play("ALE/Boxing-v5", held_random(18), NUM_FRAMES)
     tracks = read_objects(frames, "ALE/Boxing-v5")

@@ -8,22 +8,23 @@ import pytest
 from gamengen.objects import read_numbers
 from tests.played_games import from_bcd, play
 
-POKES = {  # byte -> the values it takes; the number that it shows
-    "ALE/Pong-v5": ({14: (*range(10), 13, 20)}, "score", lambda v: v),
-    "ALE/Breakout-v5": ({77: [16 * d + d for d in range(10)]}, "score", from_bcd),
-    "ALE/Skiing-v5": ({107: [16 * d + (d + 3) % 10 for d in range(10)]}, "score", from_bcd),
-    "ALE/Freeway-v5": ({103: [16 * d + (d + 3) % 10 for d in range(10)]}, "score", from_bcd),
-    "ALE/Boxing-v5": ({18: [16 * d + (d + 3) % 10 for d in range(10)]}, "score", from_bcd),
+POKES = {  # byte -> the values it takes; what it shows
+    ("ALE/Pong-v5", "score"): ({14: (*range(10), 13, 20)}, lambda v: v),
+    ("ALE/Breakout-v5", "score"): ({77: [16 * d + d for d in range(10)]}, from_bcd),
+    ("ALE/Breakout-v5", "lives"): ({57: range(1, 6)}, lambda v: v),  # without lives the game is over
+    ("ALE/Skiing-v5", "score"): ({107: [16 * d + (d + 3) % 10 for d in range(10)]}, from_bcd),
+    ("ALE/Freeway-v5", "score"): ({103: [16 * d + (d + 3) % 10 for d in range(10)]}, from_bcd),
+    ("ALE/Boxing-v5", "score"): ({18: [16 * d + (d + 3) % 10 for d in range(10)]}, from_bcd),
 }
 
 
-@pytest.mark.parametrize("env_id", POKES)
-def test_every_digit_is_read_as_the_console_has_it(env_id: str) -> None:
+@pytest.mark.parametrize(("env_id", "name"), POKES)
+def test_every_digit_is_read_as_the_console_has_it(env_id: str, name: str) -> None:
     """The console's memory is written to, so that every digit is shown."""
     pytest.importorskip("ale_py", reason="the extra `record` is not installed")
     from gamengen.games.emulator import Emulator, _console, make_game_contract
 
-    pokes, name, shown = POKES[env_id]
+    pokes, shown = POKES[env_id, name]
     emulator = Emulator(make_game_contract(env_id, frame_skip=1))
     emulator.reset(0, 0)
     for _ in range(20):

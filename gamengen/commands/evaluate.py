@@ -12,8 +12,6 @@ Example
 from __future__ import annotations
 
 import datetime
-import functools
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,22 +22,21 @@ from tqdm.auto import tqdm
 
 from gamengen.config import to_plain
 from gamengen.contract import GameContract, check_compatible, read_game_contract
-from gamengen.dataset.episodes import dataset_fingerprint
-from gamengen.durable import sha256_file
+from gamengen.dataset.episodes import SPLITS, dataset_fingerprint
 from gamengen.evaluation.compare import compare
+from gamengen.evaluation.identity import surroundings, world_fingerprint
 from gamengen.evaluation.networks import find_networks
+from gamengen.evaluation.real_game import find_real_game
 from gamengen.evaluation.recordings import Recordings
 from gamengen.evaluation.report import card_figures, write_report
 from gamengen.evaluation.run import evaluate
 from gamengen.evaluation.study import Study
 from gamengen.evaluation.suite import Scale, suite
 from gamengen.evaluation.summary import summary_section, table_text
-from gamengen.games.emulator_world import EmulatorWorld
 from gamengen.hub.repository import resolve_dataset
 from gamengen.hub.world_card import read_world_facts, write_world_card
 from gamengen.loading import find_world, load_pipeline, load_world
 from gamengen.run_folder import RunFolder, package_versions, print_plan
-from gamengen.world import World
 
 CLIP_SHARE = 0.2
 """Of a bounded time, for dreaming the best, median and worst samples again."""
@@ -71,9 +68,11 @@ class Config:
     """Where DATASET has held-out episodes alone: the dataset whose training split the action reader and the limits of
     drift are made from, such as the one that the world was trained on."""
     split: str = "test"
+    """`test` or `validation`: episodes that the world was not trained on."""
     output_dir: str = ""
     compare: tuple[str, ...] = ()
-    """Output folders of evaluations to set side by side, instead of measuring anything."""
+    """Output folders of evaluations to set side by side, instead of measuring anything; table and plot go to
+    OUTPUT_DIR, by default the folder `compare` in the first of them."""
     scale: Scale = Scale()
     num_worlds: int = 8
     """Games stepped together."""
@@ -139,7 +138,9 @@ def main(config: Config, load_agent: LoadAgent | None = None) -> dict[str, Any]:
         load_agent: (path, game) -> who plays, for --agent; this package knows no agents.
     """
     if config.compare:
-        print(compare([Path(folder) for folder in config.compare], config.output_dir or None))
+        output = Path(config.output_dir or Path(config.compare[0]) / "compare")
+        print(compare([Path(folder) for folder in config.compare], output))
+        print(f"wrote {output / 'compare.html'} and compare.png")
         return {}
     if config.dry_run:
         print_plan("evaluate", config, _cost(config.scale))
@@ -149,12 +150,10 @@ def main(config: Config, load_agent: LoadAgent | None = None) -> dict[str, Any]:
     dataset = resolve_dataset(config.dataset, revision=config.dataset_revision)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
     study = _study(config, folder, dataset, device, load_agent)
-    fingerprints = {"dataset": dataset_fingerprint(dataset), "world": world_fingerprint(folder)}
-    if config.train_dataset:
-        fingerprints["train dataset"] = dataset_fingerprint(resolve_dataset(config.train_dataset))
+    fingerprints = _fingerprints(config, study, dataset, device)
     run = RunFolder.open(
         config.output_dir, "evaluate", config, overwrite=config.overwrite,
-        data_fingerprint=" ".join(fingerprints.values()), ignore=IGNORED,
+        data_fingerprint=", ".join(f"{name} {value}" for name, value in fingerprints.items()), ignore=IGNORED,
     )  # fmt: skip
     study = replace(study, folder=run.path)
     networks = find_networks(config.lpips_weights, config.fvd_weights, study.agent, device)
@@ -162,7 +161,7 @@ def main(config: Config, load_agent: LoadAgent | None = None) -> dict[str, Any]:
     minutes, clip_minutes = _minutes(config)
     with tqdm(desc="evaluating", unit="part") as bar:
         measured = evaluate(study, metrics, run.path, max_minutes=minutes, progress=_progress(bar))
-    facts = _facts(config, study, device, fingerprints)
+    facts = _facts(config, study, fingerprints)
     record = {
         "config": to_plain(config), "seed": config.seed, "fingerprints": fingerprints, "facts": facts,
         "versions": package_versions(),
@@ -189,14 +188,15 @@ def update_card(folder: Path, figures: dict[str, Any]) -> None:
     write_world_card(folder, pipeline.world_contract, parameters, facts)
 
 
-def world_fingerprint(folder: Path) -> str:
-    """Of all weights and configs in a world folder: changes when any of them does, not with its card."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix in (".safetensors", ".json", ".pt"))
-    names = [path for path in files if path.name not in ("facts.json", "manifest.json")]
-    digest = hashlib.sha256()
-    for path in names:
-        digest.update(f"{path.relative_to(folder).as_posix()} {sha256_file(path)}\n".encode())
-    return digest.hexdigest()
+def _fingerprints(config: Config, study: Study, dataset: Path, device: str) -> dict[str, str]:
+    """Of all that the figures depend on; an evaluation with another of these is not continued."""
+    found = {"dataset": dataset_fingerprint(dataset), "world": world_fingerprint(config.world, config.revision)}
+    if config.train_dataset:
+        found["train dataset"] = dataset_fingerprint(resolve_dataset(config.train_dataset))
+    return found | surroundings(
+        real_game=study.real_game is not None, agent=config.agent, lpips_weights=config.lpips_weights,
+        fvd_weights=config.fvd_weights, device=device,
+    )  # fmt: skip
 
 
 def _study(config: Config, folder: Path, dataset: Path, device: str, load_agent: LoadAgent | None) -> Study:
@@ -208,9 +208,12 @@ def _study(config: Config, folder: Path, dataset: Path, device: str, load_agent:
     )
     check_compatible(game, world.contract, dataset, folder)
     agent = None if config.agent is None or load_agent is None else load_agent(config.agent, game)
+    held_out, training = Recordings.open(dataset, config.split), _training(config, game, dataset)
+    if config.train_dataset and training is not None:
+        _check_apart(config, training, held_out)
     return Study(
-        world=world, held_out=Recordings.open(dataset, config.split), seed=config.seed, play_world=play_world,
-        training=_training(config, game, dataset), real_game=_real_game(game), agent=agent,
+        world=world, held_out=held_out, seed=config.seed, play_world=play_world,
+        training=training, real_game=find_real_game(game, held_out), agent=agent,
     )  # fmt: skip
 
 
@@ -218,6 +221,11 @@ def _check(config: Config, load_agent: LoadAgent | None) -> None:
     absent = [name for name in ("world", "dataset", "output_dir") if not getattr(config, name)]
     if absent:
         raise ValueError(f"--{absent[0]} is missing: an evaluation needs --world, --dataset and --output_dir")
+    if config.split == "train":
+        raise ValueError(
+            f"--split {config.split}: expected one of {', '.join(SPLITS[1:])}; figures on episodes that the world was "
+            "trained on say nothing of any other"
+        )
     if config.agent is not None and load_agent is None:
         raise ValueError("--agent needs the agents of a checkout: run scripts/evaluate.py of the repository")
 
@@ -229,16 +237,6 @@ def _minutes(config: Config) -> tuple[float | None, float | None]:
     if config.max_minutes is None:
         return None, None
     return (1 - CLIP_SHARE) * config.max_minutes, CLIP_SHARE * config.max_minutes
-
-
-def _real_game(game: GameContract) -> Callable[[int], World] | None:
-    """The emulator for as many games as are asked for; None, and a word, where this machine has none."""
-    try:
-        EmulatorWorld(game, 1).close()
-    except (ImportError, ValueError) as error:
-        print(f"without the real game to compare with: {error}")
-        return None
-    return functools.partial(EmulatorWorld, game)
 
 
 def _cost(scale: Scale) -> dict[str, str]:
@@ -258,6 +256,16 @@ def _training(config: Config, game: GameContract, dataset: Path) -> Recordings |
         return None  # a dataset of held-out episodes alone
 
 
+def _check_apart(config: Config, training: Recordings, held_out: Recordings) -> None:
+    shared = training.shared_with(held_out)
+    if shared:
+        raise ValueError(
+            f"--train_dataset {config.train_dataset}: {len(shared)} of its training episodes, such as {shared[0]}, are "
+            f"also held out in {config.dataset}; give the dataset that the world was trained on, or record held-out "
+            "episodes with another --seed"
+        )
+
+
 def _progress(bar: Any) -> Callable[[str, int, int], None]:
     def show(metric: str, done: int, planned: int) -> None:
         if done == 0:
@@ -268,17 +276,16 @@ def _progress(bar: Any) -> Callable[[str, int, int], None]:
     return show
 
 
-def _facts(config: Config, study: Study, device: str, fingerprints: dict[str, str]) -> dict[str, str]:
+def _facts(config: Config, study: Study, fingerprints: dict[str, str]) -> dict[str, str]:
     """For the head of the page."""
     lengths = study.held_out.lengths
     game, contract = study.game, study.world.contract
-    threads = f"{device}, {torch.get_num_threads()} threads"
     return {
         "world": f"{config.world} ({fingerprints['world'][:12]})",
         "dataset": f"{config.dataset}, {config.split} ({fingerprints['dataset'][:12]})",
         "held out": f"{len(lengths)} episodes, {sum(lengths.values())} frames at {game.fps:g} a second",
         "kind": f"{contract.kind}, {contract.context_length} frames of context",
-        "machine": torch.cuda.get_device_name() if device.startswith("cuda") else threads,
+        "machine": fingerprints["machine"],
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "seed": str(config.seed),
     }

@@ -18,8 +18,9 @@ From Python, on any world and any episodes:
     measured["next_frame"].figures["4 steps/psnr"]  # Figure(value=..., low=..., high=..., samples=64, episodes=5, ...)
 
 The driver (`run.evaluate`) owns everything else: it stores each part before it begins the next, so that a killed
-evaluation continues; divides the time; computes every figure with its sample count and its 95 % interval, bootstrapped
-over episodes (`figures`), and shows the best, the median and the worst sample of each metric.
+evaluation continues; divides the time; computes every figure with its sample count and its 95 % interval over episodes
+(`figures`: bootstrapped; exact bounds for shares that all episodes agree on; leaving episodes out for `of_samples`),
+and shows the best, the median and the worst sample of each metric.
 
 Raw values are sums, (2, ...): what was counted and of how much, so that a figure is the ratio of both sums over all
 samples (a PSNR is the dB of the mean squared error, an F1 is 2 TP / (2 TP + FP + FN)). More axes are a curve or a

@@ -69,11 +69,12 @@ class ActionReading:
     def measures(self) -> Mapping[str, Measure]:
         """Counts (true group, read group) behind all of them."""
         return {
-            "accuracy": Measure(title="actions read right"),
+            "accuracy": Measure(title="actions read right", is_share=True),
             "kappa": Measure(title="kappa", of_sums=kappa),
             "of_ceiling": Measure(title="kappa, share of the real game's", of_sums=share_of_ceiling),
-            "f1": Measure(title="F1"),
-            "confusion": Measure(title="read as", better=""),
+            # No rank: where a reader leans towards an action, a world that stands still gets more than the real one.
+            "f1": Measure(title="F1", better="", is_share=True),
+            "confusion": Measure(title="read as", is_share=True, better=""),
         }
 
     @property

@@ -80,14 +80,14 @@ class AgentPlay:
     def measures(self) -> Mapping[str, Measure]:
         """See `_EXPLANATION`."""
         return {
-            "actions": Measure(title="chosen", better=""),
-            "looks": Measure(title="how much it looks at the screen", better=""),
+            "actions": Measure(title="chosen", is_share=True, better=""),
+            "looks": Measure(title="how much it looks at the screen", is_share=True, better=""),
             "distance": Measure(title="distance of its actions", better="lower", of_sums=total_variation),
             "value": Measure(title="value estimate", better=""),
             "value_curve": Measure(title="value estimate", better=""),
             "value_gap": Measure(title="distance of its mean value", better="lower", of_sums=mean_gap),
             "rally": Measure(title="frames of a rally", better="", digits=1),
-            "in_play": Measure(title="ball in play", better=""),
+            "in_play": Measure(title="ball in play", is_share=True, better=""),
             "points": Measure(title="per 1000 frames", better="", digits=1),
         }
 

@@ -20,6 +20,10 @@ class Budget:
         """Until the end, at least 0; infinite without one."""
         return max(0.0, self._end - self._clock())
 
+    def seconds_over(self) -> float:
+        """Since the end, at least 0."""
+        return max(0.0, self._clock() - self._end)
+
     def part(self, share: float) -> Budget:
         """A budget that ends after `share` (0 to 1) of what is left now: what one metric leaves goes to the next."""
         part = Budget(None, self._clock)

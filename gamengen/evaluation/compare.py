@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from gamengen.durable import write_bytes
-from gamengen.evaluation.figures import Figure, Figures
+from gamengen.evaluation.figures import INTERVALS, Figure, Figures
+from gamengen.evaluation.frechet import FRECHET_MEASURES
+from gamengen.evaluation.horizons import marks_within, window_names
+from gamengen.evaluation.next_frame import PIXEL_MEASURES
 from gamengen.evaluation.page import Block, page
 from gamengen.evaluation.plots import draw
 from gamengen.evaluation.report import read_report
+from gamengen.evaluation.rollout_section import horizon_of
 from gamengen.evaluation.section import Plot, Section, Table, curve
 from gamengen.evaluation.summary import table_text
 
 CURVE = "moving_psnr_curve"
 BASELINES = ("copy last frame", "copy start frame", "codec (ceiling)", "standing still")
+TABLES = ("confusion",)
+"""Measures whose values are neither one figure nor a row by horizon."""
+MEASURED_WITH = {
+    "lpips": ("lpips", "network"), "fvd16": ("fvd", "network"), "fvd32": ("fvd", "network"),
+    "agent_distance": ("agent", "agent"), "agent_play": ("agent", "agent"), "speed": ("machine", "machine"),
+}  # fmt: skip
+"""Measure or metric -> the fingerprint that must be the same in both reports, and what that is of."""
+
+Report = Mapping[str, Any]
 
 
 def compare(folders: Sequence[Path], output: str | Path | None = None) -> str:
-    """The table as text; with `output` also compare.html and compare.png there.
+    """The table as text; with `output` also compare.html and compare.png in that folder.
 
     Raises:
         FileNotFoundError, ValueError: fewer than two reports, a missing one, or different games, splits or datasets:
@@ -38,7 +52,7 @@ def compare(folders: Sequence[Path], output: str | Path | None = None) -> str:
                     f"{names[0]} and {name} were measured on another {what} ({str(one)[:12]}, {str(other)[:12]}); "
                     "evaluate both on the same held-out episodes"
                 )
-    table = _table(names, figures)
+    table = _table(names, reports, figures)
     if output is not None:
         plot = _plot(names, figures)
         section = Section("Side by side", TEXT, [table], [plot])
@@ -59,27 +73,76 @@ def _names(folders: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
-def _table(names: Sequence[str], figures: Sequence[dict[str, Figures]]) -> Table:
-    """Every single figure that at least two have; of figures by horizon the last mark."""
+def _table(names: Sequence[str], reports: Sequence[Report], figures: Sequence[dict[str, Figures]]) -> Table:
+    """Every figure that at least two have, of those by horizon the last mark that all reach.
+
+    What was not measured in the same way (see `_unlike`) keeps its row, with dashes and the reason.
+    """
     rows: list[tuple[str, Sequence[Figure | str | None]]] = []
     for metric in dict.fromkeys(name for one in figures for name in one):
         paths = dict.fromkeys(path for one in figures for path in one.get(metric, {}))
         for path in paths:
-            if path.split("/")[0] in BASELINES or path.split("/")[1].endswith("_curve"):
+            label, measure = path.split("/")[:2]
+            if label in BASELINES or measure.endswith("_curve") or measure in TABLES:
                 continue
-            found = [_single(one.get(metric, {}).get(path)) for one in figures]
-            if sum(figure is not None and figure.value is not None for figure in found) >= 2:
-                rows.append((f"{metric}: {path}", found))
+            found = [one.get(metric, {}).get(path) for one in figures]
+            if sum(figure is not None for figure in found) < 2:
+                continue
+            reason = _unlike(metric, measure, reports, figures, found)
+            if reason:
+                rows.append((f"{metric}: {path}, {reason}", [None] * len(found)))
+                continue
+            at, where = _last_common(metric, measure, figures, found)
+            cells = [figure if figure is None or at is None else figure.at(at) for figure in found]
+            if sum(cell is not None and cell.value is not None for cell in cells) >= 2:
+                rows.append((f"{metric}: {path}{where}", cells))
     return Table(["figure", *names], rows, digits=3)
 
 
-def _single(figure: Figure | None) -> Figure | None:
-    """The figure itself, or the last of a row of them; None for tables."""
-    while figure is not None and isinstance(figure.value, list):
-        if figure.value and isinstance(figure.value[-1], list):
-            return None
-        figure = figure.at(len(figure.value) - 1)
-    return figure
+def _unlike(
+    metric: str,
+    measure: str,
+    reports: Sequence[Report],
+    figures: Sequence[dict[str, Figures]],
+    found: Sequence[Figure | None],
+) -> str:
+    """Why a measure's figures may not stand side by side, such as another machine; empty where they may."""
+    having = [i for i, figure in enumerate(found) if figure is not None]
+    depends_on = MEASURED_WITH.get(measure) or MEASURED_WITH.get(metric)
+    if depends_on is not None:
+        if len({reports[i]["fingerprints"].get(depends_on[0]) for i in having}) > 1:
+            return f"measured with another {depends_on[1]}"
+        return ""
+    single = not any(isinstance(figure.value, list) for figure in found if figure is not None)
+    horizons: set[Any] = set()
+    if metric == "rollouts" and single and measure not in FRECHET_MEASURES:
+        horizons = {_horizon(figures[i]) for i in having}
+    elif metric == "drift":
+        horizons = {reports[i]["config"].get("scale", {}).get("drift_frames") for i in having}
+    return f"over {' and '.join(map(str, sorted(horizons, key=str)))} frames" if len(horizons) > 1 else ""
+
+
+def _last_common(
+    metric: str, measure: str, figures: Sequence[dict[str, Figures]], found: Sequence[Figure | None]
+) -> tuple[int | None, str]:
+    """Of a row of figures by horizon: the number of the last one that all have, and its name; of others None."""
+    lengths = [len(figure.value) for figure in found if figure is not None and isinstance(figure.value, list)]
+    if not lengths:
+        return None, ""
+    if metric != "rollouts":
+        return min(lengths) - 1, f", frame {min(lengths)}"
+    horizons = [_horizon(one) for one, figure in zip(figures, found, strict=True) if figure is not None]
+    marks = marks_within(horizons[0])
+    common = [mark for mark in marks if all(mark in marks_within(horizon) for horizon in horizons)]
+    last = common[-1]
+    if measure in PIXEL_MEASURES:
+        return len(common) - 1, f", frame {last}"
+    return len(common) - 1, f", frames {f'1-{last}' if measure == 'error_to' else window_names(common)[-1]}"
+
+
+def _horizon(figures: dict[str, Figures]) -> int:
+    """Frames of a report's rollouts."""
+    return horizon_of(figures["rollouts"])
 
 
 def _plot(names: Sequence[str], figures: Sequence[dict[str, Figures]]) -> Plot:
@@ -94,6 +157,7 @@ def _plot(names: Sequence[str], figures: Sequence[dict[str, Figures]]) -> Plot:
 
 
 TEXT = (
-    "The same held-out episodes. Intervals are 95 %, bootstrapped over episodes; where they overlap widely the worlds "
-    "may be equally good. Of figures by horizon the last mark is shown."
+    f"The same held-out episodes. {INTERVALS} Where they overlap widely the worlds may be equally good. Of figures by "
+    "horizon the last mark that all evaluations reach is shown. A row of dashes was not measured in the same way: on "
+    "other machines, over other lengths, or with another network."
 )

@@ -40,9 +40,9 @@ class Counterfactual:
     def measures(self) -> Mapping[str, Measure]:
         """See `_EXPLANATION`."""
         return {
-            "right": Measure(title="answers the right way"),
-            "wrong": Measure(title="answers the wrong way", better="lower"),
-            "none": Measure(title="no answer beyond the seeds' spread", better="lower"),
+            "right": Measure(title="answers the right way", is_share=True),
+            "wrong": Measure(title="answers the wrong way", is_share=True, better="lower"),
+            "none": Measure(title="no answer beyond the seeds' spread", is_share=True, better="lower"),
             "direction": Measure(title="direction (cosine)"),
             "strength": Measure(title="strength of the answer along the real one", better=""),
             "spread": Measure(title="what the seed alone changes", better="lower"),
@@ -56,6 +56,8 @@ class Counterfactual:
         """It needs the emulator: only the real game knows what the other action would have done."""
         if study.real_game is None:
             return "the real game is not at hand, and only it knows what another action would have done"
+        if len(effects_of(study).groups) < 2:
+            return f"no two actions of {study.game.env_id} have a different effect, so nothing can be swapped"
         return None
 
     def parts(self, study: Study) -> Sequence[Part]:
@@ -117,8 +119,7 @@ class Counterfactual:
         groups = effects_of(study).groups
         moving = [group[0] for group in groups if noop not in group]
         choice = moving if len(moving) > 1 else [group[0] for group in groups]
-        if len(choice) < 2:
-            raise ValueError(f"{study.game.env_id}: no two actions have a different effect; nothing can be swapped")
+        assert len(choice) > 1, "see `missing`"
         rngs = [np.random.default_rng(key_of("swap", study.seed, p.episode, p.frame)) for p in places]
         first, second = np.array([rng.choice(choice, 2, replace=False) for rng in rngs]).T
         return [first, second]

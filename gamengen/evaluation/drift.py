@@ -22,7 +22,7 @@ from gamengen.rollout import random_actions
 from gamengen.world import World
 
 REAL = "real game"
-KINDS = ("no-op", "random", "recorded")
+NOOP, RANDOM, RECORDED = KINDS = ("no-op", "random", "recorded")
 CLIP_FRAMES = 12
 MAX_PLAYED_FRAMES = 500
 """Of each real game that is played to know the limits."""
@@ -64,15 +64,15 @@ class Drift:
             "inside": Measure(title=f"frames inside, of {self.horizon}", unit="frames", digits=0),
             # No rank: a worse codec has wider limits.
             "inside_codec": Measure(title="frames within what its codec shows", unit="frames", better="", digits=0),
-            "stayed": Measure(title="dreams inside to the end"),
-            "left_by": Measure(title="left by", better=""),
-            "inside_curve": Measure(title="dreams inside"),
+            "stayed": Measure(title="dreams inside to the end", is_share=True),
+            "left_by": Measure(title="left by", is_share=True, better=""),
+            "inside_curve": Measure(title="dreams inside", is_share=True),
             "sharpness_curve": Measure(title="sharpness, of the median real frame's", better=""),
             "colours_curve": Measure(title="colours unlike the nearest real frame's", better=""),
             "picture_curve": Measure(title="picture unlike real ones", unit="grey levels", better=""),
-            "stall": Measure(title="frames without a change", better=""),
-            "stall_curve": Measure(title="frames without a change", better=""),
-            "seen_curve": Measure(title="shown", better=""),
+            "stall": Measure(title="frames without a change", is_share=True, better=""),
+            "stall_curve": Measure(title="frames without a change", is_share=True, better=""),
+            "seen_curve": Measure(title="shown", is_share=True, better=""),
         }
 
     @property
@@ -138,22 +138,23 @@ class Drift:
         """A dream under each kind of actions, as many at once as the world has slots."""
         looks: list[Look] = []
         for first in range(0, len(kinds), world.num_worlds):
-            actions = np.stack([self._actions(study, place, kind) for kind in kinds[first : first + world.num_worlds]])
-            looks += _look(study, world, [place] * len(actions), actions, stride)
+            some = kinds[first : first + world.num_worlds]
+            actions = np.stack([self._actions(study, place, kind) for kind in some])
+            looks += _look(study, world, [place] * len(some), actions, stride, some)
         return looks
 
     def _values(self, study: Study, world: World, place: Place, who: str) -> dict[str, Values]:
         """The raw values of a start's dreams."""
         values: dict[str, Values] = {}
         for kind, look in zip(KINDS, self._looks(study, world, place, KINDS, self.stride), strict=True):
-            values |= {f"{_label(who, kind)}/{name}": value for name, value in self._read(study, look).items()}
+            values |= {f"{_label(who, kind)}/{name}": value for name, value in self._read(study, look, kind).items()}
         return values
 
-    def _read(self, study: Study, look: Look) -> dict[str, Values]:
+    def _read(self, study: Study, look: Look, kind: str) -> dict[str, Values]:
         real_frames, frames = self._real_frames(study), look.frames
         distances = real_frames.distances(look)
-        when, what = real_frames.first_outside(distances)
-        later, _ = real_frames.first_outside(distances, self._codec_limits(study))
+        when, what = real_frames.first_outside(distances, real_frames.limits_of(kind))
+        later, _ = real_frames.first_outside(distances, real_frames.limits_of(kind, self._codec_limits(study)))
         inside = self.horizon if when is None else when * self.stride
         ends = (np.arange(self.bins) + 1) * self.horizon / self.bins
         values = {
@@ -179,13 +180,11 @@ class Drift:
         return np.stack([split.sum(1), np.full(self.bins, float(split.shape[1]))])
 
     def _actions(self, study: Study, place: Place, kind: str) -> npt.NDArray[np.int64]:
-        if kind == "no-op":
+        if kind == NOOP:
             return np.full(self.horizon, study.game.noop_action)
-        if kind == "random":
+        if kind == RANDOM:
             return random_actions(study.game, self.horizon, study.seed_of(place, "drift"))
-        whole = study.held_out.excerpt(Place(place.episode, study.held_out.lengths[place.episode]), 1, 0)
-        assert whole.start.replay is not None
-        return np.resize(np.roll(whole.start.replay.actions, -place.frame), self.horizon)
+        return np.resize(np.roll(study.held_out.actions(place.episode), -place.frame), self.horizon)
 
     def _real_frames(self, study: Study) -> RealFrames:
         assert study.training is not None
@@ -211,26 +210,27 @@ class Drift:
         return self.horizon, self.stride, self.window, self.num_bank, self.num_pieces, self.piece_frames
 
     def _recorded_pieces(self, study: Study) -> list[Look]:
-        length = min(self.piece_frames, max(study.held_out.lengths.values()) // self.stride * self.stride)
+        # Of no whole stride there is none: `places` says so.
+        length = max(self.stride, study.held_out.common_length(self.piece_frames) // self.stride * self.stride)
         pieces = []
         for place in study.held_out.places(self.num_pieces, length, study.seed):
             first, *rest = study.held_out.excerpt(place, 1, length).frames
-            pieces.append(Look(first, self.stride))
+            pieces.append(Look(first, self.stride, RECORDED))
             for frame in rest:
                 pieces[-1].add(frame)
         return pieces
 
     def _played_pieces(self, study: Study) -> list[Look]:
-        """The real game from other starts under no-ops and random actions: nobody plays like that in the recordings."""
+        """The real game from other starts, for longer than a recorded piece, under all kinds of actions."""
         emulator = real_game(study, len(KINDS))
         if emulator is None:
             return []
         places = study.held_out.places(len(KINDS), 1, key_of("drift limits", study.seed))
         frames = min(self.horizon, MAX_PLAYED_FRAMES) // self.stride * self.stride
         looks: list[Look] = []
-        for kind in KINDS[:2]:
+        for kind in KINDS:
             actions = np.stack([self._actions(study, place, kind)[:frames] for place in places])
-            looks += _look(study, emulator, places, actions, self.stride)
+            looks += _look(study, emulator, places, actions, self.stride, [kind] * len(places))
         return looks
 
 
@@ -242,10 +242,11 @@ _EXPLANATION = (
     "actions again from its beginning). Every few frames are compared with real frames of the training split: how "
     "sharp, which colours, every square of the picture with the nearest real one at its place, and how long it has "
     "stood still. A dream has left the real frames when the median of one of these over a short window is over 1.5 "
-    "times what any real piece from elsewhere reaches, and over what can be seen at all. The real game's own rows say "
-    "how often that alarm is false. A world whose codec shows other colours or edges is outside at once; the second "
-    "column counts real frames through the world's codec as real. The curves have no better or worse but the real "
-    "game's. It cannot tell whether the game is played by its rules."
+    "times what any real piece from elsewhere reaches, and over what can be seen at all; how long it may stand still "
+    "is known from real pieces under the same kind of actions, where there are any, and a picture that only flickers "
+    "stands still. The real game's own rows say how often that alarm is false. A world whose codec shows other colours "
+    "or edges is outside at once; the second column counts real frames through the world's codec as real. The curves "
+    "have no better or worse but the real game's. It cannot tell whether the game is played by its rules."
 )
 
 
@@ -263,11 +264,16 @@ def _unit(measures: Mapping[str, Measure], what: str) -> str:
 
 
 def _look(
-    study: Study, world: World, places: Sequence[Place], actions: npt.NDArray[np.int64], stride: int
+    study: Study,
+    world: World,
+    places: Sequence[Place],
+    actions: npt.NDArray[np.int64],
+    stride: int,
+    kinds: Sequence[str],
 ) -> list[Look]:
     """Dreams from the places, one a slot."""
     excerpts = study.excerpts(places, 0)
-    looks = [Look(excerpt.start.frames[-1], stride) for excerpt in excerpts]
+    looks = [Look(e.start.frames[-1], stride, kind) for e, kind in zip(excerpts, kinds, strict=True)]
     for step in study.dream(world, excerpts, actions, "drift"):
         for look, frame in zip(looks, step.frames, strict=True):
             look.add(frame)

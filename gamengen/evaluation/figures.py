@@ -1,4 +1,4 @@
-"""From raw values to figures: a value, how many samples it stands on, and an interval bootstrapped over episodes."""
+"""From raw values to figures: a value, how many samples it stands on, and an interval over episodes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,19 @@ from gamengen.noise import key_of
 Values = npt.NDArray[np.float64]
 
 CONFIDENCE = 0.95
+NORMAL_QUANTILE = 1.96
+"""Standard errors to either side that hold 95 % of a normal distribution."""
 NO_ERROR = 1e-9
 """A mean squared error below it is 100 dB and more: none."""
 RESAMPLES = 1000
-RESAMPLES_OF_SAMPLES = 100
-"""For measures that are no ratio of sums: each resample computes them anew."""
+MAX_LEFT_OUT = 100
+"""Of measures that are no ratio of sums: each is computed anew so many times at most, without some of the episodes."""
+INTERVALS = (
+    "Intervals are 95 %, bootstrapped over episodes. Where every episode gives a share of 0, or of 1, they are the "
+    "exact one-sided bound for so many episodes; those of distances between distributions come from leaving out an "
+    "episode at a time."
+)
+"""For the reader of a report."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,9 @@ class Measure:
     of_sums: Callable[[Values], Values] = ratio
     """Raw values summed over samples -> the figure."""
     of_samples: Callable[[Values], Values] | None = None
-    """(N, ...) raw values of all samples -> the figure; in place of `of_sums`."""
+    """(N, ...) raw values of all samples -> the figure, a distance of at least 0; in place of `of_sums`."""
+    is_share: bool = False
+    """A ratio between 0 and 1: when all episodes agree on an end of that the interval still has a width."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +86,9 @@ class Figure:
     """Of the 95 % interval; None below two episodes: nothing is known of how episodes differ."""
     high: Any
     samples: int
+    """Those that tell something: starts in which there was nothing to count are left out."""
     episodes: int
+    """Those of these samples."""
     unit: str = ""
     better: str = ""
 
@@ -117,34 +129,75 @@ def figures_of(samples: Sequence[Sample], measures: Mapping[str, Measure], seed:
 
 
 def _figure(values: Values, episodes: Sequence[str], measure: Measure, seed: int) -> Figure:
-    names, group = np.unique(np.array(episodes), return_inverse=True)
-    value = measure.of_samples(values) if measure.of_samples is not None else measure.of_sums(values.sum(0))
-    low = high = np.full(np.shape(value), np.nan)
-    if len(names) > 1:
-        draws = _resampled(values, group, len(names), measure, np.random.default_rng(seed))
+    telling = _telling(values, measure)
+    names, group = np.unique(np.array(episodes)[telling], return_inverse=True)
+    value = measure.of_samples(values) if measure.of_samples is not None else measure.of_sums(values[telling].sum(0))
+    low, high = (np.full(np.shape(value), np.nan) for _ in range(2))
+    if len(names) > 1 and measure.of_samples is not None:
+        low, high = _jackknifed(values, group, len(names), measure.of_samples)
+    elif len(names) > 1:
+        sums = np.zeros((len(names), *values.shape[1:]))
+        np.add.at(sums, group, values[telling])
+        draws = _resampled(sums, measure, np.random.default_rng(seed))
         outside = (1 - CONFIDENCE) / 2
         known = np.isfinite(draws).any(0)
-        low, high = (np.full(np.shape(value), np.nan) for _ in range(2))
         if known.any():
             low[known], high[known] = np.nanquantile(draws[:, known], [outside, 1 - outside], axis=0)
-    return Figure(_plain(value), _plain(low), _plain(high), len(values), len(names), measure.unit, measure.better)
+        if measure.of_sums in ELEMENTWISE:
+            low, high = _bounded(low, high, sums, measure)
+    return Figure(
+        _plain(value), _plain(low), _plain(high), int(telling.sum()), len(names), measure.unit, measure.better
+    )
 
 
-def _resampled(
-    values: Values, group: npt.NDArray[np.int64], num_groups: int, measure: Measure, rng: np.random.Generator
-) -> Values:
-    """(R, ...): the figure of R draws of as many episodes, with replacement."""
+def _telling(values: Values, measure: Measure) -> npt.NDArray[np.bool_]:
+    """(N,) of (N, ...): the samples in which there was something to count."""
     if measure.of_samples is not None:
-        draws = rng.integers(num_groups, size=(RESAMPLES_OF_SAMPLES, num_groups))
-        members = [np.flatnonzero(group == g) for g in range(num_groups)]
-        return np.stack([measure.of_samples(values[np.concatenate([members[g] for g in draw])]) for draw in draws])
-    sums = np.zeros((num_groups, *values.shape[1:]))
-    np.add.at(sums, group, values)
-    weights = rng.multinomial(num_groups, np.full(num_groups, 1 / num_groups), size=RESAMPLES).astype(np.float64)
+        return np.ones(len(values), bool)
+    counts = values[:, 1] if measure.of_sums in ELEMENTWISE else values
+    found: npt.NDArray[np.bool_] = (counts != 0).reshape(len(values), -1).any(1)
+    return found
+
+
+def _resampled(sums: Values, measure: Measure, rng: np.random.Generator) -> Values:
+    """(episodes, ...) raw values summed over each -> (R, ...): the figure of R draws of as many, with replacement."""
+    count = len(sums)
+    weights = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES).astype(np.float64)
     drawn = np.tensordot(weights, sums, axes=1)
     if measure.of_sums in ELEMENTWISE:
         return measure.of_sums(np.moveaxis(drawn, 1, 0))
     return np.stack([measure.of_sums(one) for one in drawn])
+
+
+def _bounded(low: Values, high: Values, sums: Values, measure: Measure) -> tuple[Values, Values]:
+    """The interval (...) of (episodes, 2, ...): none of a single episode, one of its own for shares that all agree on.
+
+    Source: Clopper and Pearson 1934: of n trials without a hit the probability is at most 1 - (0.05 / 2)^(1/n).
+    """
+    counted, counts = sums[:, 0], sums[:, 1]
+    trials = (counts > 0).sum(0)
+    if measure.is_share:
+        bound = ((1 - CONFIDENCE) / 2) ** (1 / np.maximum(trials, 1))
+        none, every = (counted == 0).all(0), (counted == counts).all(0)
+        low, high = np.where(every, bound, low), np.where(none, 1 - bound, high)
+    return np.where(trials > 1, low, np.nan), np.where(trials > 1, high, np.nan)
+
+
+def _jackknifed(
+    values: Values, group: npt.NDArray[np.int64], num_groups: int, of_samples: Callable[[Values], Values]
+) -> tuple[Values, Values]:
+    """The interval from leaving out one episode at a time (some at a time, of very many).
+
+    Not a bootstrap: drawn with replacement, episodes come twice, which alone puts distributions apart, so that the
+    interval of a distance would lie above the distance itself.
+
+    Source: Tukey 1958, "Bias and confidence in not-quite large samples".
+    """
+    left_out = np.array_split(np.arange(num_groups), min(num_groups, MAX_LEFT_OUT))
+    without = np.stack([of_samples(values[~np.isin(group, some)]) for some in left_out])
+    n, value = len(without), of_samples(values)
+    error = np.sqrt((n - 1) / n * ((without - without.mean(0)) ** 2).sum(0))
+    return np.maximum(value - NORMAL_QUANTILE * error, 0.0), value + NORMAL_QUANTILE * error
 
 
 def _plain(values: Values | float) -> Any:

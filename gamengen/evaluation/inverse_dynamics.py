@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from gamengen.contract import GameContract
 from gamengen.durable import write_bytes
 from gamengen.evaluation.action_effects import ActionEffects
-from gamengen.evaluation.recordings import Place, Recordings
+from gamengen.evaluation.recordings import Place, Recordings, TooShort
 from gamengen.noise import key_of
 
 LUMA = (0.299, 0.587, 0.114)
@@ -114,7 +114,7 @@ def train_inverse_dynamics(
     """Train the reader on real transitions, rare actions weighted up. The same data and config give the same reader.
 
     Raises:
-        ValueError: no episode is long enough for a clip.
+        TooShort: no episode is long enough for a clip.
     """
     clips = _Clips(recordings, game, effects, config)
     with torch.random.fork_rng(devices=[]):
@@ -197,7 +197,7 @@ def _pieces(
         for start in range(0, steps - margin + 1, config.piece_length)
     ]
     if not places:
-        raise ValueError(f"no training episode has {margin} steps, which an action reader needs; record longer ones")
+        raise TooShort(f"no training episode has {margin} steps, which an action reader needs; record longer ones")
     order = np.random.default_rng(key_of("inverse_dynamics pieces", config.seed)).permutation(len(places))
     for number in order[: max(1, config.max_transitions // config.piece_length)]:
         piece = recordings.excerpt(places[number], 1, config.piece_length + margin - 1)

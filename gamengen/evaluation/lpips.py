@@ -120,20 +120,30 @@ def load_lpips(folder: str | Path | None, device: str = "cpu") -> Lpips:
     Raises:
         FileNotFoundError: weights are not found; says how to get them.
     """
-    places = [Path(folder)] if folder is not None else _usual_places()
-    for kind, backbone in BACKBONES.items():
-        files = [_first(places, pattern) for pattern in (backbone.file, backbone.heads_file)]
-        if files[0] is not None and files[1] is not None:
-            weights, heads = (torch.load(file, map_location="cpu", weights_only=True) for file in files if file)
-            return Lpips(kind, weights, heads).to(device)
-    where = ", ".join(map(str, places))
+    found = find_lpips(folder)
+    if found is not None:
+        kind, *files = found
+        weights, heads = (torch.load(file, map_location="cpu", weights_only=True) for file in files)
+        return Lpips(kind, weights, heads).to(device)
+    where = ", ".join(map(str, _places(folder)))
     raise FileNotFoundError(
         f"weights not found in {where}. Put torchvision's alexnet-owt-7be5be79.pth and the lpips package's "
         "weights/v0.1/alex.pth (or vgg16-397923af.pth and vgg.pth) into one folder and give it as --lpips_weights"
     )
 
 
-def _usual_places() -> list[Path]:
+def find_lpips(folder: str | Path | None) -> tuple[str, Path, Path] | None:
+    """Which backbone `load_lpips` takes, its file and that of the heads; None where no pair is whole."""
+    for kind, backbone in BACKBONES.items():
+        files = [_first(_places(folder), pattern) for pattern in (backbone.file, backbone.heads_file)]
+        if files[0] is not None and files[1] is not None:
+            return kind, files[0], files[1]
+    return None
+
+
+def _places(folder: str | Path | None) -> list[Path]:
+    if folder is not None:
+        return [Path(folder)]
     spec = importlib.util.find_spec("lpips")  # looked at, not imported: it would import torchvision
     package = [] if spec is None or spec.origin is None else [Path(spec.origin).parent / "weights/v0.1"]
     return [Path(torch.hub.get_dir()) / "checkpoints", *package]

@@ -43,9 +43,10 @@ def find_networks(
     Raises:
         FileNotFoundError: files that were named are not there.
     """
-    perceptual, lpips_missing = None, ""
+    perceptual, lpips_backbone, lpips_missing = None, "", ""
     try:
-        perceptual = of_frames(load_lpips(lpips_weights, device))
+        network = load_lpips(lpips_weights, device)
+        perceptual, lpips_backbone = of_frames(network), network.kind
     except FileNotFoundError as error:
         if lpips_weights is not None:
             raise
@@ -66,7 +67,7 @@ def find_networks(
         missing.append(
             "Frechet distance on an agent's features: not measured: no --agent given (a Stable-Baselines3 zip)"
         )
-    return Networks(perceptual, tuple(features), lpips_missing, tuple(missing))
+    return Networks(perceptual, tuple(features), lpips_backbone, lpips_missing, tuple(missing))
 
 
 def load_i3d(path: str | Path, device: str = "cpu") -> Callable[[Frames], Values]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,13 @@ PIXEL_MEASURES: Mapping[str, Measure] = {
     "ssim": Measure(title="SSIM", digits=4),
     "lpips": Measure(title="LPIPS", better="lower", digits=4),
 }
+
+
+def pixel_measures(backbone: str = "") -> Mapping[str, Measure]:
+    """`PIXEL_MEASURES`, LPIPS with the network that it is of in its title: `alex` and `vgg` are different measures."""
+    if not backbone:
+        return PIXEL_MEASURES
+    return {**PIXEL_MEASURES, "lpips": replace(PIXEL_MEASURES["lpips"], title=f"LPIPS ({backbone})")}
 
 
 def pixel_values(
@@ -66,13 +73,19 @@ class NextFrame:
     num_starts: int = 64
     perceptual: PairDistance | None = None
     """LPIPS, where its weights are at hand."""
+    perceptual_backbone: str = ""
+    """Its network, such as `alex`."""
     perceptual_missing: str = ""
     """Why it is not, for the reader."""
 
     share: float = 1.0
 
     name = "next_frame"
-    measures = PIXEL_MEASURES
+
+    @property
+    def measures(self) -> Mapping[str, Measure]:
+        """Pixels, and LPIPS by the name of its network."""
+        return pixel_measures(self.perceptual_backbone)
 
     @property
     def ranked_by(self) -> Sequence[str]:

@@ -24,21 +24,21 @@ CHANGE_FRAMES = 8
 """So many frames earlier or later a score may change and still be the same change."""
 
 OBJECT_MEASURES: Mapping[str, Measure] = {
-    "recall": Measure(title="seen", digits=3),
-    "recall_curve": Measure(title="seen", digits=3),
-    "precision": Measure(title="true of those shown", digits=3),
+    "recall": Measure(title="seen", is_share=True, digits=3),
+    "recall_curve": Measure(title="seen", is_share=True, digits=3),
+    "precision": Measure(title="true of those shown", is_share=True, digits=3),
     "error": Measure(title="position error", unit="px", better="lower"),
     "error_curve": Measure(title="position error", unit="px", better="lower"),
     "error_to": Measure(title="mean position error", unit="px", better="lower"),
-    "doubled": Measure(title="doubled", better="lower", digits=3),
+    "doubled": Measure(title="doubled", is_share=True, better="lower", digits=3),
     # More than in the real game is no better: a paddle that stands where the real one has left the picture.
     "visible": Measure(title="visible share", better="", digits=3),
-    "kept_curve": Measure(title="rollouts that have lost no object", digits=3),
+    "kept_curve": Measure(title="rollouts that have lost no object", is_share=True, digits=3),
     "first_lost": Measure(title="frames until the first object is lost", unit="frames", digits=1),
-    "readable": Measure(title="readable", digits=3),
-    "right": Measure(title="right", digits=3),
-    "change_recall": Measure(title="changes made", digits=3),
-    "change_precision": Measure(title="changes that are right", digits=3),
+    "readable": Measure(title="readable", is_share=True, digits=3),
+    "right": Measure(title="right", is_share=True, digits=3),
+    "change_recall": Measure(title="changes made", is_share=True, digits=3),
+    "change_precision": Measure(title="changes that are right", is_share=True, digits=3),
 }
 
 

@@ -89,9 +89,8 @@ def count_text(figures: Sequence[Figure]) -> str:
     for numbers in ({f.samples for f in figures}, {f.episodes for f in figures}):
         low, high = min(numbers), max(numbers)
         texts.append(str(low) if low == high else f"{low} to {high}")
-    fewest = min(f.episodes for f in figures)
     one = " One episode: nothing is known of how episodes differ, so there is no interval." if texts[1] == "1" else ""
-    few = " So few episodes make intervals too narrow." if 1 < fewest < FEW_EPISODES else ""
+    few = " So few episodes make intervals too narrow." if any(1 < f.episodes < FEW_EPISODES for f in figures) else ""
     samples, episodes = (f"{t} {w}{'' if t == '1' else 's'}" for t, w in zip(texts, ("sample", "episode"), strict=True))
     return f"n = {samples} of {episodes}.{one}{few}"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from gamengen.metrics import moving_pixels
+from gamengen.evaluation.responses import BLOCKS_DOWN
 
 SMALL_SIDE = 80
 BLOCK = 8
@@ -19,6 +19,9 @@ FLOORS = (0.1, 0.01, 4.0)
 of a few flat colours have real distances near zero."""
 STILL_SECONDS = 2.0
 """The same for standing still."""
+STILL_LEVELS = 6.0
+"""Grey levels by which the mean of some square must change for a picture to move: a ball does that to the square that
+it enters, noise and a flickering codec do not."""
 
 Frames = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
@@ -49,20 +52,26 @@ def still_runs(changed: Iterable[bool]) -> Floats:
 
 
 class Look:
-    """What is kept of successive frames: every `stride`-th one, and whether each differs from the one before.
+    """What is kept of successive frames: every `stride`-th one, and at which of them the picture had moved.
+
+    It has moved when the mean of some square is another than when it moved last: single pixels may flicker.
 
     Args:
         first: uint8 (H, W, 3), before the first one that is added.
+        kind: of the actions that it was played with, such as `no-op`.
     """
 
-    def __init__(self, first: Frames, stride: int) -> None:
-        self.stride = stride
-        self._before, self._kept, self._changed = first, list[Frames](), list[bool]()
+    def __init__(self, first: Frames, stride: int, kind: str = "") -> None:
+        self.stride, self.kind = stride, kind
+        self._before, self._kept, self._changed = _squares(first), list[Frames](), list[bool]()
 
     def add(self, frame: Frames) -> None:
         """The next frame, uint8 (H, W, 3)."""
-        self._changed.append(bool(moving_pixels(self._before, frame).any()))
-        self._before = frame
+        squares = _squares(frame)
+        moved = bool((np.abs(squares - self._before) > STILL_LEVELS).any())
+        self._changed.append(moved)
+        if moved:
+            self._before = squares
         if len(self._changed) % self.stride == 0:
             self._kept.append(frame)
 
@@ -71,8 +80,8 @@ class Look:
         shown = codec(self.frames)
         if shown is None:
             return None
-        look = Look(self._before, self.stride)
-        look._kept, look._changed = list(shown), self._changed
+        look = Look(shown[0], self.stride, self.kind)
+        look._before, look._kept, look._changed = self._before, list(shown), self._changed
         return look
 
     @property
@@ -91,7 +100,8 @@ class RealFrames:
 
     Args:
         bank: uint8 (N, H, W, 3) real frames, spread over many episodes.
-        pieces: successive real frames that are not in the bank, from which the limits come.
+        pieces: successive real frames that are not in the bank, from which the limits come; the limit of standing
+            still from those of each kind, since a game may rightly stand still for ever where nobody plays.
         window: kept frames over which the median of a distance is taken: a single odd frame is no drift.
         fps: of the recorded stream.
     """
@@ -103,15 +113,23 @@ class RealFrames:
         blocks = np.stack([_blocks(frame) for frame in bank], axis=1)  # (places, N, d)
         self._blocks, self._sizes = blocks, (blocks**2).sum(-1)
         self.limits: Floats = np.array([*FLOORS, STILL_SECONDS * fps])
-        """By `DISTANCES`."""
-        self.limits = self.limits_with(pieces)
+        """By `DISTANCES`; of all kinds together."""
+        floors = self.limits
+        reached = [self._reached(piece) for piece in pieces]
+        self.limits = np.max([floors, *(MARGIN * one for one in reached)], axis=0)
+        self._still = {piece.kind: float(floors[-1]) for piece in pieces}
+        for piece, one in zip(pieces, reached, strict=True):
+            self._still[piece.kind] = max(self._still[piece.kind], MARGIN * float(one[-1]))
 
     def limits_with(self, pieces: Sequence[Look]) -> Floats:
         """(4,) the limits if these pieces were real too."""
-        largest = np.zeros(len(DISTANCES))
-        for piece in pieces:
-            largest = np.maximum(largest, self._medians(self.distances(piece)).max(1))
-        return np.maximum(self.limits, MARGIN * largest)
+        return np.asarray(np.max([self.limits, *(MARGIN * self._reached(piece) for piece in pieces)], axis=0))
+
+    def limits_of(self, kind: str, limits: Floats | None = None) -> Floats:
+        """(4,) the limits for one kind of actions: standing still as long as real pieces of that kind, if there are."""
+        found = (self.limits if limits is None else limits).copy()
+        found[-1] = self._still.get(kind, found[-1])
+        return found
 
     def relative_sharpness(self, frames: Frames) -> Floats:
         """(N, H, W, 3) -> (N,): 1 is the median real frame's."""
@@ -146,6 +164,10 @@ class RealFrames:
         when = int(outside.any(0).argmax())
         return when, int(outside[:, when].argmax())
 
+    def _reached(self, piece: Look) -> Floats:
+        """(4,): how far a piece gets from real frames by each distance."""
+        return np.asarray(self._medians(self.distances(piece)).max(1))
+
     def _medians(self, distances: Floats) -> Floats:
         """(4, N) -> (4, N - window + 1); of fewer frames than a window the median of all."""
         window = min(self._window, distances.shape[1])
@@ -157,6 +179,15 @@ class RealFrames:
         products = (self._blocks @ blocks[:, :, None])[:, :, 0]  # (places, N)
         squares = self._sizes - 2 * products + (blocks**2).sum(-1, keepdims=True)
         return float(np.sqrt(max(0.0, float(squares.min(1).mean())) / blocks.shape[1]))
+
+
+def _squares(frame: Frames) -> Floats:
+    """uint8 (H, W, 3) -> (h, w, 3): means over squares, those of `responses.response`."""
+    side = max(1, round(frame.shape[0] / BLOCKS_DOWN))
+    rows, columns = (np.arange(0, length, side) for length in frame.shape[:2])
+    sums = np.add.reduceat(np.add.reduceat(frame, rows, axis=0, dtype=np.int32), columns, axis=1)
+    means: Floats = sums / side**2
+    return means
 
 
 def _blocks(frame: Frames) -> npt.NDArray[np.float32]:

@@ -26,6 +26,12 @@ from gamengen.noise import key_of
 from gamengen.world import Replay, StartState
 
 KEPT_FILES = 64
+SAME_PLAY = 64
+"""Actions: two episodes of one seed that begin with the same ones show the same frames."""
+
+
+class TooShort(ValueError):
+    """No episode has as many steps as are asked for: what needs them cannot be measured, everything else can."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +64,11 @@ class Excerpt:
 class Recordings:
     """Episodes of one split, read from a dataset folder (`open`) or held in memory (`of`)."""
 
-    def __init__(self, lengths: Mapping[str, int], read: _Read) -> None:
+    def __init__(self, lengths: Mapping[str, int], seeds: Mapping[str, tuple[int, int]], read: _Read) -> None:
         self.lengths = dict(lengths)
         """Episode id -> T, its number of actions."""
+        self.seeds = dict(seeds)
+        """Episode id -> (seed, no-op starts); the seed is NO_SEED where no emulator can replay the episode."""
         self._read = read
 
     @classmethod
@@ -73,14 +81,18 @@ class Recordings:
         infos = {info.episode_id: info for info in list_episodes(folder, split)}
         if not infos:
             raise ValueError(f"{folder} has no {split} episodes; record more, or choose another --split")
-        return cls({name: info.num_frames - 1 for name, info in infos.items()}, _FromDisk(Path(folder), infos))
+        lengths = {name: info.num_frames - 1 for name, info in infos.items()}
+        seeds = {name: (info.seed, info.noop_starts) for name, info in infos.items()}
+        return cls(lengths, seeds, _FromDisk(Path(folder), infos))
 
     @classmethod
     def of(cls, episodes: Sequence[Episode]) -> Recordings:
         """Of episodes in memory."""
         if not episodes:
             raise ValueError("expected at least one episode")
-        return cls({e.episode_id: len(e.actions) for e in episodes}, _FromMemory({e.episode_id: e for e in episodes}))
+        lengths = {e.episode_id: len(e.actions) for e in episodes}
+        seeds = {e.episode_id: (e.seed, e.noop_starts) for e in episodes}
+        return cls(lengths, seeds, _FromMemory({e.episode_id: e for e in episodes}))
 
     def excerpt(self, place: Place, context_length: int, horizon: int) -> Excerpt:
         """The L frames up to a place and the `horizon` steps after it; fewer where the episode ends."""
@@ -99,6 +111,30 @@ class Recordings:
             None if piece.lives is None else piece.lives[now:], None if piece.ram is None else piece.ram[now:],
         )  # fmt: skip
 
+    def actions(self, episode: str) -> np.ndarray:
+        """int64 (T,): all actions of an episode; only its last frame is decoded."""
+        length = self.lengths[episode]
+        return self._read(episode, length, length)[1]
+
+    def common_length(self, longest: int) -> int:
+        """Steps, at most `longest`, that at least half of the episodes have (and two, where there are two)."""
+        lengths = sorted(self.lengths.values(), reverse=True)
+        enough = max(min(2, len(lengths)), (len(lengths) + 1) // 2)
+        return min(longest, lengths[enough - 1])
+
+    def shared_with(self, other: Recordings) -> list[str]:
+        """Episodes that the other has too: of the same id, or the same seed with the same actions to begin with."""
+        theirs: dict[tuple[int, int], list[str]] = {}
+        for name, seed in other.seeds.items():
+            if seed[0] != NO_SEED:
+                theirs.setdefault(seed, []).append(name)
+        return [
+            name
+            for name, seed in self.seeds.items()
+            if name in other.lengths
+            or any(_begin_alike(self.actions(name), other.actions(one)) for one in theirs.get(seed, ()))
+        ]
+
     def places(self, count: int, horizon: int, seed: int, *, first_frame: int = 0) -> list[Place]:
         """Up to `count` different places with `horizon` recorded steps after each.
 
@@ -106,13 +142,13 @@ class Recordings:
         turn, the episodes in random order.
 
         Raises:
-            ValueError: no episode is long enough.
+            TooShort: no episode is long enough.
         """
         rng = np.random.default_rng(key_of("places", seed, horizon))
         long_enough = {name: n - horizon + 1 - first_frame for name, n in self.lengths.items()}
         names = sorted(name for name, number in long_enough.items() if number > 0)
         if not names:
-            raise ValueError(
+            raise TooShort(
                 f"no episode has {horizon} recorded steps after frame {first_frame} (the longest has "
                 f"{max(self.lengths.values())} steps); ask for a shorter horizon or record longer episodes"
             )
@@ -121,6 +157,11 @@ class Recordings:
         rounds = range(max(len(chosen) for chosen in frames.values()))
         order = [Place(n, int(frames[n][r])) for r in rounds for n in names if r < len(frames[n])]
         return order[:count]
+
+
+def _begin_alike(one: np.ndarray, other: np.ndarray) -> bool:
+    length = min(len(one), len(other), SAME_PLAY)
+    return np.array_equal(one[:length], other[:length])
 
 
 _Piece = tuple[Episode, np.ndarray]

@@ -101,7 +101,7 @@ def read_report(folder: str | Path) -> tuple[dict[str, Any], dict[str, Figures]]
 
 
 def shortened(measured: Mapping[str, Measured]) -> list[str]:
-    """A sentence for every metric that the time did not suffice for."""
+    """A sentence for every metric that the time did not suffice for, and for those that took more than theirs."""
     sentences = []
     for name, one in measured.items():
         if one.parts_done < one.parts_planned:
@@ -109,6 +109,11 @@ def shortened(measured: Mapping[str, Measured]) -> list[str]:
             sentences.append(
                 f"{_title(name)}: the time was over after {one.parts_done} of {one.parts_planned} parts, so it stands "
                 f"on {starts}; the same command with more --max_minutes goes on from here."
+            )
+        if one.seconds_over >= 1:
+            sentences.append(
+                f"{_title(name)}: ended {one.seconds_over:.0f} s after its share of the time; the first part is always "
+                "measured, and one that was begun is ended."
             )
     return sentences
 

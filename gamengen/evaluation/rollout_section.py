@@ -40,7 +40,7 @@ def rollout_section(
             title=f"{measure.title}{', ' + measure.unit if measure.unit else ''}",
             digits=measure.digits,
         )
-        for name, measure in PIXEL_MEASURES.items()
+        for name, measure in ((name, measures[name]) for name in PIXEL_MEASURES)
         if any(path.split("/")[1] == name for path in figures)
     ]
     frechet = [name for name in FRECHET_MEASURES if any(path.split("/")[1] == name for path in figures)]

@@ -12,7 +12,7 @@ from gamengen.evaluation.figures import Figures, Measure, Sample, Values
 from gamengen.evaluation.frechet import FRECHET_MEASURES, ClipFeatures, clip_values
 from gamengen.evaluation.horizons import at_marks, marks_within
 from gamengen.evaluation.metric import Part, batch_parts
-from gamengen.evaluation.next_frame import CODEC, PIXEL_MEASURES, PairDistance, squared_errors
+from gamengen.evaluation.next_frame import CODEC, PIXEL_MEASURES, PairDistance, pixel_measures, squared_errors
 from gamengen.evaluation.object_section import object_section
 from gamengen.evaluation.object_values import (
     OBJECT_MEASURES,
@@ -24,7 +24,7 @@ from gamengen.evaluation.object_values import (
     still_values,
 )
 from gamengen.evaluation.recordings import Excerpt, Place
-from gamengen.evaluation.rollout_section import rollout_section
+from gamengen.evaluation.rollout_section import horizon_of, rollout_section
 from gamengen.evaluation.rules import REAL, RULE_MEASURES, likeness_values, rule_section, rule_values
 from gamengen.evaluation.section import Clip, Section
 from gamengen.evaluation.study import Setting, Study
@@ -46,6 +46,8 @@ class Rollouts:
     horizon: int = 256
     perceptual: PairDistance | None = None
     """LPIPS, where its weights are at hand."""
+    perceptual_backbone: str = ""
+    """Its network, such as `alex`."""
     clip_features: Sequence[ClipFeatures] = ()
     """Of real and dreamt clips, to compare their distributions."""
     not_measured: Sequence[str] = ()
@@ -57,7 +59,8 @@ class Rollouts:
     @property
     def measures(self) -> Mapping[str, Measure]:
         """Pixels, objects and distributions."""
-        return {**PIXEL_MEASURES, **CURVES, **OBJECT_MEASURES, **RULE_MEASURES, **FRECHET_MEASURES}
+        pixels = pixel_measures(self.perceptual_backbone)
+        return {**pixels, **CURVES, **OBJECT_MEASURES, **RULE_MEASURES, **FRECHET_MEASURES}
 
     @property
     def ranked_by(self) -> Sequence[str]:
@@ -70,8 +73,8 @@ class Rollouts:
         return None
 
     def length(self, study: Study) -> int:
-        """Frames of a rollout: no more than the longest episode has."""
-        return min(self.horizon, max(study.held_out.lengths.values()))
+        """Frames of a rollout: no more than half of the episodes have, or the figures would be of one long episode."""
+        return study.held_out.common_length(self.horizon)
 
     def parts(self, study: Study) -> Sequence[Part]:
         """Batches of places with enough recorded actions after them."""
@@ -96,7 +99,13 @@ class Rollouts:
     def sections(self, figures: Figures) -> list[Section]:
         """Pixels and distributions, then objects and rules where the game can be read."""
         labels = [setting.label for setting in self.settings]
-        pixels = rollout_section(figures, labels, self.measures, self.not_measured)
+        length, notes = horizon_of(figures), list(self.not_measured)
+        if length < self.horizon:
+            notes.append(
+                f"Rollouts have {length} frames, not {self.horizon}: fewer than half of the held-out episodes (or "
+                "fewer than two) are longer."
+            )
+        pixels = rollout_section(figures, labels, self.measures, notes)
         read_from_them = (section(figures, labels, self.measures) for section in (object_section, rule_section))
         return [pixels, *(section for section in read_from_them if section is not None)]
 

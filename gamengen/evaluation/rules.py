@@ -28,11 +28,11 @@ PAID_FRAMES = 16
 PER_FRAMES = 500
 
 RULE_MEASURES: Mapping[str, Measure] = {
-    "reflected": Measure(title="balls thrown back", digits=3),
-    "paid": Measure(title="bricks that go and score", digits=3),
-    "earned": Measure(title="points with a brick gone", digits=3),
+    "reflected": Measure(title="balls thrown back", is_share=True, digits=3),
+    "paid": Measure(title="bricks that go and score", is_share=True, digits=3),
+    "earned": Measure(title="points with a brick gone", is_share=True, digits=3),
     "returned": Measure(title="came back", unit=f"in {PER_FRAMES} frames", better="lower", digits=2),
-    "like_recording": Measure(title="as in the recording", digits=4),
+    "like_recording": Measure(title="as in the recording", is_share=True, digits=4),
 }
 
 
@@ -82,7 +82,7 @@ def _bounces(ball: Track, paddle: Track, looks: Mapping[str, Look], name: str, s
 
 def _bricks(cells: Values, shown: Reading, grid: Grid) -> dict[str, Values]:
     there = cells >= 0.5
-    whole = there.all((1, 2))
+    whole: npt.NDArray[np.bool_] = np.asarray(there.all((1, 2)))
     gone, back = _changes(there), _changes(~there)
     lost = [(t, float(grid.worth[row])) for t, row, _ in gone]
     # A wall that is whole again is a new one.
@@ -103,7 +103,7 @@ def _changes(there: npt.NDArray[np.bool_]) -> list[tuple[int, int, int]]:
     if len(there) < 2 * steady:
         return []
     runs = np.lib.stride_tricks.sliding_window_view(there, steady, axis=0)
-    before, after = runs.all(-1)[:-steady], ~runs.any(-1)[steady:]
+    before, after = np.asarray(runs.all(-1))[:-steady], ~np.asarray(runs.any(-1))[steady:]
     return [(int(t) + steady, int(row), int(column)) for t, row, column in np.argwhere(before & after)]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from gamengen.evaluation.budget import Budget
 from gamengen.evaluation.figures import Figures, Sample, figures_of
 from gamengen.evaluation.metric import Metric
+from gamengen.evaluation.recordings import TooShort
 from gamengen.evaluation.store import PartStore
 from gamengen.evaluation.study import Study
 
@@ -26,6 +27,8 @@ class Measured:
     parts_planned: int
     missing: str | None = None
     """Why it was not measured."""
+    seconds_over: float = 0.0
+    """How long after the end of its share of the time it ended."""
 
 
 def evaluate(
@@ -40,7 +43,8 @@ def evaluate(
 
     Args:
         folder: parts that lie in it are not measured again, new ones are stored; None keeps nothing.
-        max_minutes: each metric stops planning new parts when its share of the time is over; at least one is done.
+        max_minutes: each metric stops planning new parts when its share of the time is over; at least one is done, and
+            what one that was begun takes longer is in `Measured.seconds_over`.
         progress: called with (metric, parts done, parts planned) before the first part and after each.
     Returns:
         By the metrics' names, in their order.
@@ -49,7 +53,10 @@ def evaluate(
     results = {}
     for number, metric in enumerate(metrics):
         share = metric.share / sum(one.share for one in metrics[number:])
-        results[metric.name] = _measure(study, metric, folder, budget.part(share), progress)
+        try:
+            results[metric.name] = _measure(study, metric, folder, budget.part(share), progress)
+        except TooShort as error:
+            results[metric.name] = Measured({}, [], 0, 0, str(error))
     return results
 
 
@@ -73,8 +80,9 @@ def _measure(
     for part in parts:
         found = None if store is None else store.read(part.name)
         if found is None:
-            # A part that would not end in time is not begun.
-            if done and budget.seconds_left() <= (sum(seconds) / len(seconds) if seconds else 0):
+            # A part that would not end in time is not begun. The last one says how long it takes: the first also pays
+            # for what is made once, such as a reader that is trained.
+            if done and budget.seconds_left() <= (seconds[-1] if seconds else 0):
                 break
             began = time.monotonic()
             found = metric.measure(study, part)
@@ -85,4 +93,6 @@ def _measure(
         done += 1
         if progress is not None:
             progress(metric.name, done, len(parts))
-    return Measured(figures_of(samples, metric.measures, study.seed), samples, done, len(parts))
+    over = budget.seconds_over()
+    figures = figures_of(samples, metric.measures, study.seed)
+    return Measured(figures, samples, done, len(parts), seconds_over=over)

@@ -56,7 +56,7 @@ class Stability:
     def measures(self) -> Mapping[str, Measure]:
         """See `_EXPLANATION`."""
         return {
-            "round_trip": Measure(title="went and came back"),
+            "round_trip": Measure(title="went and came back", is_share=True),
             "went": Measure(title="way out, share of the real game's", better=""),
             "left": Measure(title="left of the way out after the way back, where it went", better=""),
         }

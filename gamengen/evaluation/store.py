@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class PartStore:
             with np.load(path, allow_pickle=False) as arrays:
                 episodes, frames = arrays["episode"], arrays["frame"]
                 values = {name.removeprefix("value:"): arrays[name] for name in arrays.files if ":" in name}
-        except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError, ValueError, OSError) as error:
             raise ValueError(f"{path} is damaged: {error}; delete it, it will be measured again") from error
         return [
             Sample(str(episode), int(frame), {name: column[i] for name, column in values.items()})

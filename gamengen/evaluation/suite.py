@@ -31,7 +31,7 @@ class Scale:
     num_rollouts: int = 32
     """Free-running rollouts."""
     horizon: int = 256
-    """Frames of a rollout; no more than the longest held-out episode has."""
+    """Frames of a rollout; no more than half of the held-out episodes (and two) have."""
     rollout_steps: tuple[int, ...] = (1, 4)
     """Denoising steps a frame of the rollouts, of control and of drift."""
     drift_frames: int = 1000
@@ -46,6 +46,7 @@ class Networks:
 
     perceptual: PairDistance | None = None
     clip_features: tuple[ClipFeatures, ...] = ()
+    lpips_backbone: str = ""
     lpips_missing: str = ""
     clips_missing: tuple[str, ...] = ()
 
@@ -56,11 +57,12 @@ def suite(world: World, scale: Scale, networks: Networks) -> Sequence[Metric]:
     metrics: list[Metric] = [
         NextFrame(
             settings=settings, num_starts=scale.num_starts, perceptual=networks.perceptual,
-            perceptual_missing=networks.lpips_missing,
+            perceptual_backbone=networks.lpips_backbone, perceptual_missing=networks.lpips_missing,
         ),
         Rollouts(
             settings=rollout_settings, num_starts=scale.num_rollouts, horizon=scale.horizon,
-            perceptual=networks.perceptual, clip_features=networks.clip_features, not_measured=networks.clips_missing,
+            perceptual=networks.perceptual, perceptual_backbone=networks.lpips_backbone,
+            clip_features=networks.clip_features, not_measured=networks.clips_missing,
         ),
         ActionReading(settings=rollout_settings),
         Counterfactual(settings=rollout_settings),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from gamengen.evaluation.figures import Figure, Figures
+from gamengen.evaluation.figures import INTERVALS, Figure, Figures
 from gamengen.evaluation.horizons import marks_within
 from gamengen.evaluation.next_frame import CODEC, COPY
 from gamengen.evaluation.object_values import STILL
@@ -40,7 +40,7 @@ def summary_section(measured: Mapping[str, Figures], env_id: str) -> Section:
             rows.append((label, [*cells, speed.get(f"{label}/fps")]))
     tables = [Table(columns, rows)] if rows else []
     plot = _quality_and_speed(next_frame, speed, labels)
-    return Section("Summary", _text(own), tables, [] if plot is None else [plot])
+    return Section("Summary", _text(own, rollouts), tables, [] if plot is None else [plot])
 
 
 def table_text(table: Table) -> str:
@@ -69,9 +69,14 @@ def _own_error(rollouts: Figures, label: str, own: str) -> Figure | None:
     figure = rollouts.get(f"{label}/error_to/{own}")
     if figure is None:
         return None
-    horizon = len(rollouts[f"{label}/error_curve/{own}"].value)
-    marks = marks_within(horizon)
-    return figure.at(max(i for i, mark in enumerate(marks) if mark <= OWN_ERROR_FRAMES))
+    return figure.at(len(_marks(rollouts, own)) - 1)
+
+
+def _marks(rollouts: Figures, own: str) -> list[int]:
+    """Those of the rollouts, up to `OWN_ERROR_FRAMES`; none without rollouts of this game."""
+    curves = (figure for path, figure in rollouts.items() if path.endswith(f"/error_curve/{own}"))
+    horizon = next((len(figure.value) for figure in curves), 0)
+    return [mark for mark in marks_within(horizon) if 0 < mark <= OWN_ERROR_FRAMES]
 
 
 def _quality_and_speed(next_frame: Figures, speed: Figures, labels: Sequence[str]) -> Plot | None:
@@ -86,14 +91,14 @@ def _quality_and_speed(next_frame: Figures, speed: Figures, labels: Sequence[str
     return Plot("quality_speed", title, "frames a second, one game", "next frame, moving pixels, dB", series)
 
 
-def _text(own: str) -> str:
+def _text(own: str, rollouts: Figures) -> str:
     text = (
-        "Values with 95 % intervals, bootstrapped over episodes. A world is worth playing when it beats copying the "
-        "last frame by far, keeps its objects and obeys; the sections below tell each of these apart."
+        f"{INTERVALS} A world is worth playing when it beats copying the last frame by far, keeps its objects and "
+        "obeys; the sections below tell each of these apart."
     )
-    if own:
+    if own and (marks := _marks(rollouts, own)):
         text += (
             f" `{own.replace('_', ' ')} off`: mean distance of what the actions move from where the recording has it, "
-            f"over the first {OWN_ERROR_FRAMES} frames of rollouts with the recorded actions."
+            f"over the first {marks[-1]} frames of rollouts with the recorded actions."
         )
     return text
