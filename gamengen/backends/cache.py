@@ -52,7 +52,7 @@ def export_key(pipeline: GameNGenPipeline) -> str:
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     parts = {"unet": pipeline.unet.state_dict(), "vae": pipeline.vae.state_dict()}
     if pipeline.scene is not None:
-        parts["scene"] = vars(pipeline.scene)
+        parts["scene"] = pipeline.scene.tensors()
     for part, tensors in parts.items():
         for name, value in sorted(tensors.items()):
             digest.update(f"{part}.{name} {value.dtype} {tuple(value.shape)}".encode())

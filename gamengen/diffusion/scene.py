@@ -49,6 +49,11 @@ class Scene:
         rests = None if self.rests is None else self.rests.to(device)
         return Scene(self.median.to(device), self.deviation.to(device), rests)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it, by the names in `scene.safetensors`."""
+        rests = {} if self.rests is None else {"rests": self.rests.values, "rest_deviation": self.rests.deviation}
+        return {"median": self.median, "deviation": self.deviation, **rests}
+
     def after(self, newest: Tensor) -> Scene:
         """What is expected after the newest frame (B, C, h, w): median and deviation, or for cells that rest the value
         where they do and the deviation from it, for each sample."""
@@ -126,10 +131,7 @@ def _spread(rows: Rows) -> Tensor:
 
 def write_scene(folder: str | Path, scene: Scene) -> None:
     """Write `scene.safetensors`, atomically."""
-    tensors = {"median": scene.median, "deviation": scene.deviation}
-    if scene.rests is not None:
-        tensors |= {"rests": scene.rests.values, "rest_deviation": scene.rests.deviation}
-    tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
+    tensors = {name: value.cpu().contiguous() for name, value in scene.tensors().items()}
     write_bytes(Path(folder) / SCENE_FILE, save(tensors))
 
 
