@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 
 from agents.observation import OBSERVATION_SIZE, STACK_LENGTH, FrameStack
-from agents.stream import GameStream
+from agents.stream import GameStream, fire_action
 from gamengen.contract import GameContract
 from gamengen.games.doom import is_doom
 
@@ -41,7 +41,7 @@ class AgentEnv(gymnasium.Env[np.ndarray, int]):
         self.action_space: gymnasium.spaces.Discrete = gymnasium.spaces.Discrete(game.num_actions)
         self._stream, self._agent_name = stream, agent_name
         self._stack = FrameStack(decision_frames(game))
-        self._fire = next((i for i, action in enumerate(game.actions) if action.meaning == "FIRE"), None)
+        self._fire = fire_action(game)
         self._game_over = True
         self._clip_rewards = not is_doom(game.env_id)
 

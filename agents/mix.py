@@ -11,6 +11,9 @@ from gamengen.contract import GameContract
 
 SPELLING = "NAME[@EPSILON][:SHARE], comma separated; NAME: scripted, random, noop or a Stable-Baselines3 zip's path"
 
+PONG_MIX = "scripted@0.03:3,scripted@0.1:3,scripted@0.3:3,random:0.7,noop:0.3"
+"""Who plays when nobody is named."""
+
 
 @dataclass(frozen=True)
 class PolicySpec:

@@ -13,7 +13,7 @@ import numpy as np
 
 from agents.observation import FrameStack
 from agents.policies import DecisionContext, Policy
-from agents.stream import GameStream, StreamSettings
+from agents.stream import GameStream, StreamSettings, fire_action
 from gamengen.contract import GameContract, to_dict
 from gamengen.dataset.episode_writer import ROWS_PER_FILE, EpisodeWriter, open_dataset
 from gamengen.dataset.splits import spread_choice
@@ -36,6 +36,11 @@ class Player:
     def name(self) -> str:
         """In the dataset's column `agent`."""
         return f"{self.policy.name}@{self.epsilon:g}" if 0 < self.epsilon < 1 else self.policy.name
+
+    @property
+    def fire_on_reset(self) -> bool:
+        """Fire is pressed for it where a game or a life begins. Only trained policies say so."""
+        return bool(getattr(self.policy, "fire_on_reset", False))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +177,8 @@ class _Slot:
         self._stack: FrameStack | None = None
         self._action = 0
         self._random_left = 0
+        self._fire = fire_action(stream.game)
+        self._fire_due = self._life_lost = False
 
     @property
     def steps_left(self) -> int:
@@ -184,6 +191,7 @@ class _Slot:
         self.player = self._players[spread_choice(self.stream.episode_number, shares, offset)]
         self.stream.begin(self.player.name)
         self.hold_left = self._random_left = 0
+        self._begin_life()
         skip = self.player.policy.observation_skip
         self._stack = None if skip is None else FrameStack(max(1, round(skip / self.stream.game.frame_skip)))
         if self._stack is not None:
@@ -213,9 +221,12 @@ class _Slot:
         self._action = action
 
     def step(self) -> None:
-        """One recorded frame under the decision in force."""
-        _, terminated, truncated = self.stream.step(self._action)
+        """One recorded frame under the decision in force, or under the fire button where a life begins."""
+        lives = self.stream.lives
+        _, terminated, truncated = self.stream.step(self._fire if self._fire_due else self._action)
         self.hold_left -= 1
+        self._fire_due = False
+        self._life_lost |= lives is not None and self.stream.lives is not None and self.stream.lives < lives
         ended = terminated or truncated
         if not ended and self.steps_left == 0:
             self.stream.cut()
@@ -224,8 +235,17 @@ class _Slot:
             self.returns.append(self.stream.episode_return)
             if self.steps_left > 0:
                 self.begin()
-        elif self._stack is not None:
+            return
+        if self._stack is not None:
             self._stack.push(self.stream.frame)
+        if self._life_lost and self.hold_left == 0:
+            self._begin_life()
+
+    def _begin_life(self) -> None:
+        """Press fire in the next recorded frame for a policy in whose training that was done for it."""
+        self._life_lost = False
+        if self.player.fire_on_reset and self._fire is not None:
+            self._fire_due, self.hold_left = True, 1
 
 
 def _decide(slots: Sequence[_Slot]) -> None:

@@ -17,8 +17,8 @@ from typing import Any, Literal
 import torch
 
 from agents.agent_env import AgentEnv, decision_frames
-from agents.sb3_policy import CARD, check_zip
-from agents.stream import GameStream, StreamSettings
+from agents.sb3_policy import CARD, check_zip, read_card
+from agents.stream import GameStream, StreamSettings, fire_action
 from gamengen.contract import GameContract, to_dict
 from gamengen.dataset.episode_writer import EpisodeWriter, open_dataset
 from gamengen.durable import folder_lock, write_bytes
@@ -108,7 +108,8 @@ def train_agent(
                 callback = _callback(config, game, output_dir, watch, progress)
                 model.learn(config.total_timesteps - trained, callback=callback, reset_num_timesteps=trained == 0)
                 save_agent(model, config, game, _checkpoint(output_dir, config, model))
-            save_agent(model, config, game, output_dir / f"{config.agent}.zip")
+            if trained < config.total_timesteps or not _is_saved(output_dir / f"{config.agent}.zip", trained):
+                save_agent(model, config, game, output_dir / f"{config.agent}.zip")
         finally:  # an interrupted training keeps what it recorded
             model.get_env().close()
             for stream in streams:
@@ -146,12 +147,20 @@ def save_agent(model: Any, config: AgentConfig, game: GameContract, path: Path) 
     model.save(buffer)
     card = {
         "agent": config.agent, "num_timesteps": model.num_timesteps, "game": to_dict(game),
-        "decision_skip": game.frame_skip * decision_frames(game),
+        "decision_skip": game.frame_skip * decision_frames(game), "fire_on_reset": fire_action(game) is not None,
     }  # fmt: skip
     with zipfile.ZipFile(buffer, "a") as archive:
         archive.writestr(CARD, json.dumps(card))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, buffer.getvalue())
+
+
+def _is_saved(path: Path, num_timesteps: int) -> bool:
+    """Written again, the same agent has another sha256, and a recorder takes it for another player."""
+    try:
+        return path.is_file() and read_card(path).get("num_timesteps") == num_timesteps
+    except ValueError:
+        return False  # damaged: to be written again
 
 
 def newest_checkpoint(output_dir: Path, agent: str) -> tuple[int, Path] | None:

@@ -35,9 +35,13 @@ class TrainedPolicy:
     between batch sizes: so a recording that was continued, or shared out over processes, equals one that was not.
     """
 
-    def __init__(self, policy: Any, name: str, observation_skip: int, batch_size: int) -> None:
+    def __init__(
+        self, policy: Any, name: str, observation_skip: int, batch_size: int, *, fire_on_reset: bool = False
+    ) -> None:
         self.name = name
         self.observation_skip: int | None = observation_skip
+        self.fire_on_reset = fire_on_reset
+        """In its training fire was pressed for it, as `AgentEnv` does: it may never have learnt to begin a game."""
         self._policy = policy.eval()
         self._batch = np.zeros((batch_size, STACK_LENGTH, OBSERVATION_SIZE, OBSERVATION_SIZE), np.uint8)
 
@@ -102,12 +106,12 @@ def load_policy(
         revision: branch, tag or commit on the Hub.
     Raises:
         FileNotFoundError: no such file, here or on the Hub, or a name that is not a built-in policy.
-        ValueError: not such a zip, other network or action count.
+        ValueError: not such a zip, other network or action count, or an agent that was trained on another game.
     """
     path = resolve_file(path, "*.zip", revision=revision)
     if not path.is_file():
         raise FileNotFoundError(f"policy {str(path)!r}: no such file, and not one of scripted, random, noop")
-    card = _read_card(path)
+    card = read_card(path)
     try:
         policy = _from_weights(path, game)
     except (pickle.UnpicklingError, RuntimeError, KeyError) as error:
@@ -120,9 +124,12 @@ def load_policy(
     num_actions = int(policy.action_space.n)
     if num_actions != game.num_actions:
         raise ValueError(f"{path} knows {num_actions} actions, {game.env_id} has {game.num_actions}: another game?")
+    _check_game(path, card, game)
     skip = int(card.get("decision_skip", DEFAULT_DECISION_SKIP))
     name = f"{card['agent']}-{card['num_timesteps']}" if card else path.stem
-    return TrainedPolicy(policy, name, skip, batch_size), f"{path.name} sha256 {sha256_file(path)}"
+    fire = bool(card.get("fire_on_reset", False))
+    trained = TrainedPolicy(policy, name, skip, batch_size, fire_on_reset=fire)
+    return trained, f"{path.name} sha256 {sha256_file(path)}"
 
 
 def _from_weights(path: Path, game: GameContract) -> Any:
@@ -165,8 +172,22 @@ def check_zip(path: Path) -> list[str]:
     return names
 
 
-def _read_card(path: Path) -> dict[str, Any]:
+def read_card(path: Path) -> dict[str, Any]:
+    """How the agent of a zip was trained, empty where it does not say; ValueError for a damaged one."""
     return json.loads(_member(path, CARD)) if CARD in check_zip(path) else {}
+
+
+def _check_game(path: Path, card: dict[str, Any], game: GameContract) -> None:
+    """Games with as many actions give networks of one shape: what another one's agent would do here means nothing."""
+    if "game" not in card:
+        return  # a zip from elsewhere
+    theirs = card["game"]["env_id"], [action["meaning"] for action in card["game"]["actions"]]
+    ours = game.env_id, [action.meaning for action in game.actions]
+    if theirs != ours:
+        raise ValueError(
+            f"{path} was trained on {theirs[0]} with the actions {', '.join(theirs[1])}; expected an agent of "
+            f"{ours[0]} with the actions {', '.join(ours[1])}: train one with scripts/train_agent.py, or name another"
+        )
 
 
 def _member(path: Path, name: str) -> bytes:

@@ -31,6 +31,11 @@ class StreamSettings:
         split_of(0, self.validation_share, self.test_share)
 
 
+def fire_action(game: GameContract) -> int | None:
+    """The button that starts many a game and is pressed for agents; None where there is none."""
+    return next((number for number, action in enumerate(game.actions) if action.meaning == "FIRE"), None)
+
+
 class GameStream:
     """An emulator and, unless `writer` is None, the record of all it shows.
 

@@ -130,16 +130,7 @@ def publish_folder(unfinished: str | Path, final: str | Path) -> None:
     moved aside, to `final` + `.replaced`, just before.
     """
     unfinished, final = Path(unfinished), Path(final)
-    for path in sorted(unfinished.rglob("*")):
-        if path.is_file():
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        else:
-            fsync_folder(path)
-    fsync_folder(unfinished)
+    fsync_tree(unfinished)
     replaced = final.with_name(final.name + ".replaced")
     if final.exists() and exchange(unfinished, final):
         fsync_folder(final.parent)
@@ -190,6 +181,13 @@ def fsync_folder(folder: str | Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def fsync_tree(folder: str | Path) -> None:
+    """Flush every file below a folder, and every list of names, before any of it takes a final name."""
+    for path in sorted(Path(folder).rglob("*")):
+        fsync_folder(path)  # the same call for a file
+    fsync_folder(folder)
 
 
 def sha256_file(path: str | Path) -> str:

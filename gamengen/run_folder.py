@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import importlib.metadata
+import math
 import platform
 import shutil
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,10 @@ IGNORED = (
     "max_train_minutes",  # a run may be given more of a budget, or less
     "max_train_steps",
     "num_train_epochs",
+    "train_batch_size",  # how a global batch is shared out; their product may not differ, see `_global_batch`
+    "gradient_accumulation_steps",
+    "num_processes",
+    "gradient_checkpointing",
     "resume_from_checkpoint",
     "checkpoints_total_limit",
     "dataloader_num_workers",
@@ -34,6 +41,7 @@ IGNORED = (
     "hub_private_repo",
 )
 """Fields that may differ between two starts of the same run."""
+BATCH = "train_batch_size x gradient_accumulation_steps x processes"
 PACKAGES = (
     "torch",
     "diffusers",
@@ -55,7 +63,7 @@ class RunFolder:
 
     path: Path
     finished: bool
-    """A run of this config has ended here; `results` holds what it measured."""
+    """A run of this config has ended here, with nothing changed since; `results` holds what it measured."""
     results: dict[str, Any] | None
     continued: bool
     """The folder was already this run's: go on where it stopped."""
@@ -93,7 +101,7 @@ class RunFolder:
             overwrite: start over: remove what is in the folder, except run folders inside it.
             data_fingerprint: of the stage's input; another one is another run.
             ignore: fields that may differ, besides `IGNORED`.
-            accelerate_state: launch topology, stored only.
+            accelerate_state: launch topology, stored; `num_processes` in it counts in the comparison of global batches.
             is_main_process: other processes write and check nothing; call it there after the main process.
             file_name: `run.json`; another name for each of several processes that write into one folder.
         Raises:
@@ -116,25 +124,32 @@ class RunFolder:
             "finished": None,
             "results": None,
         }
+        check = partial(_check_same_run, record, {*IGNORED, *ignore}, _defaults(config))
         changed: tuple[str, ...] = ()
         path.mkdir(parents=True, exist_ok=True)
         if overwrite:
             _wipe(path, file_name)
         if file.is_file():
             before = read_json(file)
-            changed = _check_same_run(file, before, record, {*IGNORED, *ignore})
-            kept = {name: before[name] for name in ("started", "finished", "results")}
+            changed = check(file, before)
+            # A run that is extended is unfinished again: for other ranks, and for the next start if this one is killed.
+            kept = {name: before[name] for name in ("started", *(() if changed else ("finished", "results")))}
             record |= {**kept, "continued": [*before["continued"], _now()]}
         else:
-            _check_ours(path, file_name)
+            _check_ours(path, file_name, check)
         write_json(file, record)
         folder = cls(path, record, file_name, is_main_process)
         folder.changed = changed
         return folder
 
     def finish(self, results: Mapping[str, Any]) -> None:
-        """Store what the run measured (JSON values) and mark it finished. Only the main process writes."""
-        self.finished, self.results = True, dict(results)
+        """Store what the run measured and mark it finished. Only the main process writes.
+
+        Args:
+            results: JSON values. A figure that is not finite, such as the mean over no new episodes, keeps the value
+                of the start before, else it is null.
+        """
+        self.finished, self.results = True, _finite(results, self.results)
         self._record |= {"finished": _now(), "results": self.results}
         if self._is_main_process:
             write_json(self._file, self._record)
@@ -185,14 +200,41 @@ def flatten(plain: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
+def _finite(values: Any, before: Any) -> Any:
+    """JSON has no nan and no infinity: what `before` holds in their place, or None."""
+    if isinstance(values, Mapping):
+        earlier = before if isinstance(before, Mapping) else {}
+        return {name: _finite(value, earlier.get(name)) for name, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [_finite(value, None) for value in values]
+    return before if isinstance(values, float) and not math.isfinite(values) else values
+
+
+def _defaults(config: Any) -> dict[str, Any]:
+    """The defaults of a config's fields under their flag names, as a run file would hold them."""
+    defaults: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value, factory = getattr(config, field.name), field.default_factory
+        default = field.default if factory is dataclasses.MISSING else factory()
+        if dataclasses.is_dataclass(value):
+            defaults |= _defaults(value)
+        elif default is not dataclasses.MISSING:
+            defaults[field.name] = list(default) if isinstance(default, tuple) else default
+    return defaults
+
+
 def _check_same_run(
-    file: Path, before: dict[str, Any], now: dict[str, Any], ignored: Collection[str]
+    now: dict[str, Any], ignored: Collection[str], defaults: Mapping[str, Any], file: Path, before: Any
 ) -> tuple[str, ...]:
-    """Refuse another run; give back the names of the ignored fields that differ."""
+    """Refuse another run; give back the names of the ignored fields that differ. Newer fields had their defaults."""
     if not isinstance(before, dict) or not {"stage", "config", "started"} <= set(before):
         raise ValueError(f"{file} is not a run of this project; choose another output folder")
     old = {"stage": before["stage"], "data_fingerprint": before["data_fingerprint"], **flatten(before["config"])}
     new = {"stage": now["stage"], "data_fingerprint": now["data_fingerprint"], **flatten(now["config"])}
+    batches = _global_batch(before), _global_batch(now)
+    if None not in batches:
+        old[BATCH], new[BATCH] = batches
+    old = {**{name: defaults[name] for name in new if name in defaults}, **old}
     absent = "absent"
     differing = [name for name in {**old, **new} if old.get(name, absent) != new.get(name, absent)]
     refused = [name for name in differing if name not in ignored]
@@ -206,9 +248,19 @@ def _check_same_run(
     return tuple(differing)
 
 
-def _check_ours(path: Path, file_name: str) -> None:
+def _global_batch(record: Mapping[str, Any]) -> int | None:
+    """Samples of an optimizer step; None where the record does not tell, as those of older starts."""
+    values = flatten(record["config"]) | {"processes": (record.get("accelerate_state") or {}).get("num_processes")}
+    factors: list[Any] = [values.get(name) for name in ("train_batch_size", "gradient_accumulation_steps", "processes")]
+    return None if None in factors else math.prod(factors)
+
+
+def _check_ours(path: Path, file_name: str, check: Callable[[Path, Any], object]) -> None:
     """A folder without this run file must be empty, or hold nothing but other run files and run folders."""
-    if file_name != RUN_FILE and any(path.glob("run*.json")):
+    others = sorted(path.glob("run*.json"))
+    if others and file_name == RUN_FILE:
+        check(others[0], read_json(others[0]))  # several processes began, one goes on
+    if others:
         return  # another process of the same job was first
     # Of a start that was killed while it wrote its first file, or of another process that is writing its own just now.
     unfinished = {item.name for item in path.glob(f"run*.json{TEMPORARY_SUFFIX}")}
@@ -226,11 +278,11 @@ def _holds_run(item: Path) -> bool:
 
 def _wipe(path: Path, file_name: str) -> None:
     """Remove what the run left. Run folders inside stay; so does a folder that no run made."""
-    if not (path / file_name).is_file():
+    others = [other.name for other in path.glob("run*.json") if other.name != file_name]
+    if not (path / file_name).is_file() and not (others and file_name == RUN_FILE):
         return  # nothing of ours: `_check_ours` refuses it unless it is empty
     if path.resolve() in (Path.cwd(), Path.home(), Path("/")) or (path / ".git").exists():
         raise ValueError(f"--overwrite would empty {path.resolve()}; choose an output folder of its own")
-    others = [other.name for other in path.glob("run*.json") if other.name != file_name]
     if others:
         names = ", ".join(sorted(others))
         raise ValueError(f"--overwrite: {path} also holds {names} of other processes; remove the folder yourself")

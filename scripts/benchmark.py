@@ -175,7 +175,7 @@ def training_parts(config: Config, run: Path) -> tuple[Modules, LatentDiffusionL
     """The run's own UNet, its loss, and batches of its own data."""
     pipeline = load_pipeline(run, parts=True)
     contract = pipeline.world_contract
-    loss = LossConfig()
+    loss = LossConfig(max_noise_level=contract.settings["max_noise_level"])
     loss_fn = LatentDiffusionLoss(loss, contract, read_schedule(pipeline.scheduler), pipeline.scene)
     table = load_table(run / "latents", "train")
     windows = Windows(table, contract.game, contract.context_length, extra=loss.self_rollout_steps)

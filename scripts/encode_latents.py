@@ -96,7 +96,7 @@ def main(config: Config) -> dict[str, Any]:
         return {}
     run = RunFolder.open(
         config.output_dir, "encode_latents", asked, overwrite=config.overwrite,
-        ignore=("shard_id", "vae", "dataset", "dataset_revision", "streaming"),
+        ignore=("shard_id", "num_shards", "vae", "dataset", "dataset_revision", "streaming"),
         data_fingerprint=f"{dataset_fingerprint(config.dataset)} {codec.contract.fingerprint}",
         file_name="run.json" if num_shards == 1 else f"run-{shard_id}-of-{num_shards}.json",
     )  # fmt: skip

@@ -125,11 +125,11 @@ def main(config: Config) -> dict[str, Any]:
         run = RunFolder.open(
             config.output_dir, "finetune_decoder", asked, overwrite=config.overwrite,
             data_fingerprint=f"{dataset_fingerprint(config.dataset)} {codec.contract.fingerprint}",
-            is_main_process=state.is_main_process,
+            accelerate_state={"num_processes": state.num_processes}, is_main_process=state.is_main_process,
         )  # fmt: skip
     if state.is_main_process:
         open_repository(config.hub, "model", run.path.resolve().name)  # before the work: whether it may be pushed
-    if run.finished and not run.changed:
+    if run.finished:
         print(f"{run.path}: this run is finished; nothing to do")
         if state.is_main_process:
             push_vae(run.path, run.results or {}, config.hub)
@@ -143,7 +143,8 @@ def main(config: Config) -> dict[str, Any]:
     training = config.training
     result = train(
         training, {"vae": codec.vae}, DecoderLoss(config.loss, codec.contract.patch_size, latent_std),
-        lambda step, indices: crops.batch(training.seed, step, indices), run.path, description="finetune_decoder",
+        lambda step, indices: crops.batch(training.seed, step, indices), run.path,
+        contract=codec.contract, description="finetune_decoder",
     )  # fmt: skip
     check_encoder(codec.vae, encoder)
     figures: dict[str, Any] = dataclasses.asdict(result)

@@ -22,8 +22,11 @@ from pathlib import Path
 import torch
 import tyro
 
+from agents.mix import PONG_MIX, parse_mix
+from agents.policies import scripted_policy
 from gamengen.config import parse
 from gamengen.durable import write_json
+from gamengen.games.emulator import make_game_contract
 from gamengen.run_folder import print_plan
 
 SCRIPTS = Path(__file__).resolve().parent
@@ -155,6 +158,7 @@ def main(config: Config) -> dict[str, float]:
     if config.dry_run:
         print_plan("make_world", config, {stage.name: shlex.join(stage.command) for stage in plan})
         return {}
+    check_players(config)
     root = Path(config.output_dir)
     root.mkdir(parents=True, exist_ok=True)
     seconds: dict[str, float] = {}
@@ -175,6 +179,22 @@ def main(config: Config) -> dict[str, float]:
         print(f"  {name:<{width}}  {value:8.1f}")
     print(f"\nworld: {root / 'world'}\nrollout: {root / 'rollout.gif'} (real game beside the dream)")
     return seconds
+
+
+def check_players(config: Config) -> None:
+    """Refuse, before any stage has run, a mix with the scripted player of a game that has none."""
+    flags = shlex.split(config.episodes)
+    named = [value for flag, value in zip(flags, flags[1:], strict=False) if flag == "--policy"]
+    named += [flag.removeprefix("--policy=") for flag in flags if flag.startswith("--policy=")]
+    if all(spec.name != "scripted" for spec in parse_mix(named[-1] if named else PONG_MIX)):
+        return
+    try:
+        scripted_policy(make_game_contract(config.env_id))
+    except ValueError as error:
+        policy = "random,noop" if config.agent == "skip" else f"random,{Path(config.output_dir) / 'agent' / 'ppo.zip'}"
+        raise ValueError(
+            f"{error}: --episodes {shlex.quote(f'{config.episodes} --policy {policy}'.strip())}"
+        ) from error
 
 
 def stages(config: Config) -> list[Stage]:

@@ -21,7 +21,7 @@ from pathlib import Path
 import tyro
 from tqdm import tqdm
 
-from agents.mix import make_players, parse_range
+from agents.mix import PONG_MIX, make_players, parse_range
 from agents.recorder import Recorded, Recorder, RecorderSettings
 from gamengen.config import parse
 from gamengen.contract import CONTRACT_FILE
@@ -32,8 +32,6 @@ from gamengen.games.emulator import make_game_contract
 from gamengen.hub.dataset_push import push_dataset
 from gamengen.hub.repository import HubConfig, open_repository
 from gamengen.run_folder import RunFolder, print_plan
-
-PONG_MIX = "scripted@0.03:3,scripted@0.1:3,scripted@0.3:3,random:0.7,noop:0.3"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from diffusers import UNet2DConditionModel
 
 from gamengen.config import parse
 from gamengen.contract import CodecContract, WorldContract
-from gamengen.dataset.start_states import read_start_states
+from gamengen.dataset.start_states import check_filled, read_start_states
 from gamengen.diffusion.denoiser import DenoiserConfig, build_unet, world_settings
 from gamengen.diffusion.loss import LatentDiffusionLoss, LossConfig
 from gamengen.diffusion.pipeline import KIND, build_pipeline
@@ -57,7 +57,7 @@ class Config:
     cache_dir: str | None = None
     resolution: tuple[int, int] | None = None
     """Frame height and width to expect; other latents are refused."""
-    context_length: int = 4
+    context_length: Annotated[int, tyro.conf.arg(aliases=("--num_context_frames",))] = 4
     """Past frames and actions that the next frame is predicted from (L)."""
     prediction_type: PredictionType = "v_prediction"
     scene_prior: bool = True
@@ -65,7 +65,7 @@ class Config:
     action_planes: bool = True
     """Show the actions to every cell, as planes beside the frames, too."""
     cross_resets: bool = False
-    """Let windows run over the reset between two games of one recorder, so that a dream can begin a new game."""
+    """Let windows run over the reset after a game that was over, so that a dream can begin a new one."""
     event_share: float = 0.0
     """Share of samples in which something rare comes suddenly, such as a new ball or a point, besides those that the
     others hold: such things are learnt late. 0: as often as recorded."""
@@ -74,7 +74,7 @@ class Config:
     """Instead of max_train_steps."""
     num_validation_windows: int = 32
     keep_on_device: bool = True
-    """Hold all latents in the training device's memory when they fit."""
+    """Hold all latents in the training device's memory when they fit: half of what is free there is theirs."""
     denoiser: DenoiserConfig = field(default_factory=DenoiserConfig)
     """Of a UNet from scratch."""
     lora: LoraConfig = field(default_factory=LoraConfig)
@@ -152,20 +152,19 @@ def main(config: Config) -> dict[str, Any]:
     # The main process first: others must not read the run.json that it is about to replace.
     with state.main_process_first():
         run = RunFolder.open(
-            config.output_dir,
-            "train_unet",
-            config,
-            overwrite=config.overwrite,
+            config.output_dir, "train_unet", config, overwrite=config.overwrite,
             data_fingerprint=latents_fingerprint(config.latents),
-            is_main_process=state.is_main_process,
-        )
+            accelerate_state={"num_processes": state.num_processes}, is_main_process=state.is_main_process,
+        )  # fmt: skip
     if state.is_main_process:
         open_repository(config.hub, "model", run.path.resolve().name)  # before the work: whether it may be pushed
-    if run.finished and not run.changed:
+    if run.finished:
         print(f"{run.path}: this run is finished; nothing to do")
         if state.is_main_process:
             push_run(run.path, config.hub)
         return run.results or {}
+    starts = read_start_states(f"{config.latents}/start_states.parquet")
+    check_filled(starts, config.context_length, config.latents)
     codec, statistics = load_codec(config.latents), read_statistics(config.latents)
     scheduler = build_scheduler(config.prediction_type)
     windows = open_windows(config, contract, state.device)
@@ -182,9 +181,7 @@ def main(config: Config) -> dict[str, Any]:
         batch = windows["train"].shuffled(training.seed, [step * global_batch + i for i in indices])
         return batch.tensors()
 
-    pipeline = build_pipeline(
-        unet, codec.vae, scheduler, contract, read_start_states(f"{config.latents}/start_states.parquet"), scene
-    )
+    pipeline = build_pipeline(unet, codec.vae, scheduler, contract, starts, scene)
     pipeline.facts = WorldFacts(training=training_facts(training, global_batch, len(windows["train"])))
     pipeline.vae.to(state.device)
     validation = Validation(pipeline, windows["validation"], loss_fn, config.num_validation_windows, training.seed)
@@ -194,7 +191,10 @@ def main(config: Config) -> dict[str, Any]:
         pipeline.with_parts(without_lora(pipeline.unet), pipeline.vae).save_pretrained(run.path / "world")
         return results
 
-    result = train(training, {"unet": unet}, loss_fn, batch_fn, run.path, validate=validate, description="train_unet")
+    result = train(
+        training, {"unet": unet}, loss_fn, batch_fn, run.path, validate=validate, contract=contract.codec,
+        description="train_unet",
+    )  # fmt: skip
     figures = {**dataclasses.asdict(result), "last_validation": validation.scalars}
     if state.is_main_process:
         run.finish(figures)

@@ -118,10 +118,11 @@ def main(config: Config) -> dict[str, Any]:
         run = RunFolder.open(
             config.output_dir, "train_vae", asked, overwrite=config.overwrite,
             data_fingerprint=dataset_fingerprint(config.dataset), is_main_process=state.is_main_process,
+            accelerate_state={"num_processes": state.num_processes},
         )  # fmt: skip
     if state.is_main_process:
         open_repository(config.hub, "model", run.path.resolve().name)  # before the work: whether it may be pushed
-    if run.finished and not run.changed:
+    if run.finished:
         print(f"{run.path}: this run is finished; nothing to do")
         if state.is_main_process:
             push_vae(run.path, run.results or {}, config.hub)
@@ -133,7 +134,8 @@ def main(config: Config) -> dict[str, Any]:
     training = config.training
     result = train(
         training, {"vae": vae}, AutoencoderLoss(config.loss, config.vae.patch_size),
-        lambda step, indices: crops.batch(training.seed, step, indices), run.path, description="train_vae",
+        lambda step, indices: crops.batch(training.seed, step, indices), run.path, contract=game,
+        description="train_vae",
     )  # fmt: skip
     figures: dict[str, Any] = dataclasses.asdict(result)
     if state.is_main_process:

@@ -22,6 +22,17 @@ from tests.counter_env import COUNTER_ENV, read_count
 ROOT = Path(__file__).resolve().parent.parent
 
 
+class IdlePolicy:
+    """Never begins a game; in its training that was done for it."""
+
+    name = "idle"
+    observation_skip = None
+    fire_on_reset = True
+
+    def act(self, contexts: list[DecisionContext]) -> list[int]:
+        return [0] * len(contexts)
+
+
 class ReadingPolicy:
     """Answers with the low bits of the t that it reads from the frame: its actions show what it saw."""
 
@@ -47,6 +58,29 @@ def data(folder: Path) -> dict[str, bytes]:
         for path in folder.rglob("*")
         if path.is_file() and path.name[0] != "." and "writers" not in path.parts
     }
+
+
+@pytest.mark.parametrize("hold", [(1, 1), (3, 3)])
+def test_fire_is_pressed_for_a_policy_that_was_trained_so(tmp_path: Path, hold: tuple[int, int]) -> None:
+    """Else Breakout shows an agent that waits for a ball, for as long as an episode may be."""
+    pytest.importorskip("ale_py")
+    game = make_game_contract("ALE/Breakout-v5", hold=hold)
+    fire = [action.meaning for action in game.actions].index("FIRE")
+    settings = {"num_envs": 1, "num_steps": 400, "max_episode_frames": 2000}
+    record(tmp_path / "fired", game, Player(IdlePolicy()), **settings)
+    pressed = 0
+    for episode in read_episodes(tmp_path / "fired"):
+        assert episode.lives is not None and episode.actions[0] == fire
+        lost = (np.diff(episode.lives) < 0).nonzero()[0] + 1  # frames that show it
+        due = {0, *(int(t) for t in lost)}
+        for t in (episode.actions == fire).nonzero()[0]:
+            assert any(0 <= t - moment < hold[1] for moment in due), "where a life begins, after what was held"
+        expected = 1 + int((lost < len(episode.actions) - hold[1]).sum())
+        assert (episode.actions == fire).sum() >= expected
+        pressed += expected
+    assert pressed >= 5
+    record(tmp_path / "idle", game, Player(ConstantPolicy(0)), **settings)
+    assert all(not episode.actions.any() for episode in read_episodes(tmp_path / "idle"))
 
 
 @pytest.mark.parametrize("frame_skip", [1, 3])

@@ -10,6 +10,7 @@ import os
 import pickle
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,9 @@ from agents.agent_env import AgentEnv
 from agents.policies import ConstantPolicy, DecisionContext
 from agents.recorder import Player, Recorder, RecorderSettings
 from agents.sb3 import AgentConfig, build_model, newest_checkpoint, save_agent, train_agent
-from agents.sb3_policy import CARD, check_zip, load_policy
+from agents.sb3_policy import CARD, check_zip, load_policy, read_card
 from agents.stream import GameStream, StreamSettings
-from gamengen.contract import GameContract
+from gamengen.contract import Action, GameContract
 from gamengen.dataset.episode_writer import EpisodeWriter
 from gamengen.dataset.episodes import list_episodes, read_episodes
 from gamengen.games.emulator import make_game_contract
@@ -77,7 +78,7 @@ def test_checkpoints_are_a_ladder_and_resume_continues(trained: tuple[Path, Path
     with zipfile.ZipFile(runs / "ppo.zip") as archive:
         card = json.loads(archive.read(CARD))
         optimizer = torch.load(io.BytesIO(archive.read("policy.optimizer.pth")), weights_only=True)
-    assert card["num_timesteps"] == 96 and card["decision_skip"] == 1
+    assert card["num_timesteps"] == 96 and card["decision_skip"] == 1 and card["fire_on_reset"] is False
     # 64 steps are 2 rollouts of 2 x 16, 2 batches each; the second go adds one rollout to the same optimizer.
     assert optimizer["state"][0]["step"] == 6
 
@@ -222,6 +223,35 @@ def test_unfit_policies_are_refused_by_name(trained: tuple[Path, Path], counter:
         load_policy(tmp_path / "torn.zip", pong, batch_size=1)
 
 
+def test_another_games_agent_is_refused_though_its_network_fits(
+    trained: tuple[Path, Path], counter: GameContract
+) -> None:
+    other = replace(counter, env_id="Other-v0")
+    with pytest.raises(ValueError, match=r"ppo\.zip was trained on .*Counter.*; expected an agent of Other-v0"):
+        load_policy(trained[0] / "ppo.zip", other)
+    turned = replace(counter, actions=tuple(reversed(counter.actions)))
+    with pytest.raises(ValueError, match=f"with the actions {', '.join(a.meaning for a in turned.actions)}: train"):
+        load_policy(trained[0] / "ppo.zip", turned)
+    load_policy(trained[0] / "ppo.zip", replace(counter, frame_skip=2, hold=(1, 3)))  # another stream of the same game
+
+
+def test_a_finished_training_leaves_its_policy_alone(
+    trained: tuple[Path, Path], counter: GameContract, tmp_path: Path
+) -> None:
+    """A recording is named after the sha256 of its policies: with another one it would begin anew."""
+    runs = Path(shutil.copytree(trained[0], tmp_path / "runs"))
+    before = (runs / "ppo.zip").read_bytes()
+    assert train_agent(config(total_timesteps=96), counter, runs).num_timesteps == 96
+    assert (runs / "ppo.zip").read_bytes() == before
+    (runs / "ppo.zip").write_bytes(before[:5000])
+    train_agent(config(total_timesteps=96), counter, runs)
+    assert read_card(runs / "ppo.zip")["num_timesteps"] == 96, "a damaged one is written again"
+    (runs / "checkpoints" / "ppo-96.zip").unlink()
+    before = (runs / "ppo.zip").read_bytes()
+    train_agent(config(total_timesteps=96), counter, runs)
+    assert (runs / "ppo.zip").read_bytes() != before, "trained anew from an older checkpoint"
+
+
 def test_a_trained_policy_records_and_an_interrupted_recording_equals_a_whole_one(
     trained: tuple[Path, Path], counter: GameContract, tmp_path: Path
 ) -> None:
@@ -263,6 +293,16 @@ def test_a_lost_life_ends_the_learners_episode_only(tmp_path: Path) -> None:
     first = episodes[0]
     assert first.terminated and first.lives is not None and first.lives[0] == 5 and first.lives[-1] == 0
     assert (first.actions == 1).sum() == 5, "one fire a life"
+
+
+def test_a_policy_says_that_fire_was_pressed_for_it(counter: GameContract, tmp_path: Path) -> None:
+    game = replace(counter, actions=(*counter.actions[:-1], Action(meaning="FIRE")))
+    envs = [AgentEnv(GameStream(counter, StreamSettings(), "s", 0, None), lambda: "a")]
+    model = build_model(config(num_envs=1), envs, seed=0, tensorboard_log=None)
+    for contract in (counter, game):
+        save_agent(model, config(), contract, tmp_path / "a.zip")
+        policy, _ = load_policy(tmp_path / "a.zip", contract)
+        assert Player(policy).fire_on_reset == (contract is game)
 
 
 def test_saved_agents_load_in_stable_baselines3_too(counter: GameContract, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from gamengen.benchmarks.chain import (
 )
 from gamengen.diffusion.latent_world import LatentWorld
 from tests.codec_data import LENGTHS, block_dataset, small_codec
-from tests.worlds import tiny_pipeline, tiny_starts
+from tests.worlds import random_rows, tiny_pipeline, tiny_starts
 
 
 def test_a_call_is_made_once_a_repeat_and_once_a_warm_up() -> None:
@@ -56,6 +57,20 @@ def test_play_is_timed_at_every_number_of_steps_and_the_network_runs_that_often(
     assert len(calls) == 45 * (1 + 1 + 1 + 4)
     assert result[REST].median_ms < result["frame, 1 step"].median_ms
     assert result["frame, 4 steps"].least_ms > result["frame, 1 step"].least_ms
+
+
+def test_a_world_of_another_noise_level_is_timed_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from scripts import benchmark
+
+    pipeline = tiny_pipeline()
+    contract = pipeline.world_contract
+    settings = {**contract.settings, "max_noise_level": 0.25}
+    pipeline.world_contract = replace(contract, settings=settings)
+    monkeypatch.setattr(benchmark, "load_pipeline", lambda run, parts: pipeline)
+    monkeypatch.setattr(benchmark, "load_table", lambda folder, split: random_rows(contract))
+    modules, loss_fn, batch_fn = benchmark.training_parts(benchmark.PRESETS["tiny"], tmp_path)
+    assert modules["unet"] is pipeline.unet and loss_fn.config.max_noise_level == 0.25
+    assert len(batch_fn(0, [0, 1])["targets"]) == 2
 
 
 def test_bytes_a_frame_are_those_of_the_data_files(tmp_path: Path) -> None:

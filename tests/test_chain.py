@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from gamengen.loading import load_start_states, load_world
-from scripts.make_world import PRESETS, launcher, stages
+from scripts.make_world import PRESETS, check_players, launcher, main, stages
+from tests.counter_env import COUNTER_ENV
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -27,6 +28,22 @@ def test_every_stage_of_every_preset_is_a_script_that_exists() -> None:
         for stage in stages(replace(preset, output_dir="runs/any")):
             script = next(Path(word) for word in stage.command if word.endswith(".py"))
             assert script.is_file()
+
+
+def test_a_game_without_a_scripted_player_is_refused_before_its_agent_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: pytest.fail("a stage was started"))
+    config = replace(PRESETS["demo"], output_dir=str(tmp_path / "run"), env_id=COUNTER_ENV)
+    with pytest.raises(
+        ValueError, match="no scripted player for .*Counter.* --episodes '.* --policy random,.*ppo.zip'"
+    ):
+        main(config)
+    assert not (tmp_path / "run").exists()
+    for policy in ("--policy random,noop", "--policy=random"):
+        check_players(replace(config, episodes=f"{config.episodes} {policy}"))
+    for preset in PRESETS.values():
+        check_players(preset)
 
 
 @pytest.mark.slow

@@ -125,6 +125,34 @@ def test_two_processes_make_the_same_shards(root: Path) -> None:
     assert (root / "one" / "index.json").read_bytes() == (root / "two" / "index.json").read_bytes()
 
 
+def test_one_process_finishes_what_two_began_and_encodes_the_rest_only(root: Path) -> None:
+    flags = ["--dataset", root / "data", "--vae", root / "vae", "--output_dir", root / "fewer", "--shard_rows", "12"]
+    begun = run("encode_latents", *flags, "--shard_id", "0", "--num_shards", "2")
+    rest = run("encode_latents", *flags)
+    rows = sum(shard["rows"] for shard in read_json(root / "fewer" / "index.json")["shards"])
+    assert begun["frames"] > 0 and not begun["complete"]
+    assert rest["complete"] and begun["frames"] + rest["frames"] == rows
+
+
+def test_a_finished_training_is_extended_and_its_extension_survives_a_kill(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--dataset", root / "data", "--output_dir", root / "longer", *VAE, *SMALL, "--crop_size", "16"]
+    run("train_vae", *flags, "--max_train_steps", "1")
+    with monkeypatch.context() as patch:
+        patch.setattr(MODULES["train_vae"], "train", lambda *args, **kwargs: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run("train_vae", *flags, "--max_train_steps", "2")
+    capsys.readouterr()
+    assert run("train_vae", *flags, "--max_train_steps", "2")["steps"] == 2
+    assert "nothing to do" not in capsys.readouterr().out
+    # The same global batch, shared out in another way, is the same run.
+    shared = ["--train_batch_size", "1", "--gradient_accumulation_steps", "2"]
+    assert run("train_vae", *flags, "--max_train_steps", "3", *shared)["steps"] == 3
+    with pytest.raises(ValueError, match="2 there, 4 now"):
+        run("train_vae", *flags, "--max_train_steps", "3", "--gradient_accumulation_steps", "2")
+
+
 def test_a_kl_autoencoder_trains_on_whole_frames(root: Path) -> None:
     run(
         "train_vae", "--dataset", root / "data", "--output_dir", root / "kl", *SMALL, "--autoencoder", "kl",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -187,6 +188,35 @@ def test_the_fingerprint_follows_the_encoder_path_alone() -> None:
     with torch.no_grad():
         tiny.encoder.layers[0].weight[0, 0, 0, 0] += 0.01
     assert fingerprint(tiny) != before
+
+
+def test_no_file_of_a_codec_takes_its_name_before_its_bytes_are_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: set[tuple[int, int]] = set()  # device and inode
+    fsync, move = os.fsync, os.replace
+
+    def watched(source: Path, target: Path) -> None:
+        if Path(source).parent.name == "vae.tmp":
+            status = os.stat(source)
+            assert (status.st_dev, status.st_ino) in flushed, f"{source} was not flushed"
+            moved.append(Path(target).name)
+        move(source, target)
+
+    def seen(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        flushed.add((status.st_dev, status.st_ino))
+        fsync(descriptor)
+
+    moved: list[str] = []
+    monkeypatch.setattr(os, "fsync", seen)
+    monkeypatch.setattr(os, "replace", watched)
+    (tmp_path / "vae").mkdir()
+    save_codec(small_codec(), tmp_path / "vae", replace=False)
+    weights = "diffusion_pytorch_model.safetensors"
+    assert weights in moved and moved[-1] == "codec.json"
+    status = (tmp_path / "vae").stat()
+    assert (status.st_dev, status.st_ino) in flushed, "the list of names"
 
 
 @pytest.mark.parametrize("replace", [True, False])

@@ -46,6 +46,20 @@ def test_only_complete_episodes_reach_the_disk(tmp_path: Path, game: GameContrac
     assert writer.num_steps == 5 + 7
 
 
+def test_other_default_keys_are_no_other_dataset(tmp_path: Path, game: GameContract) -> None:
+    """They are the player's taste; files that said otherwise than contract.json made the whole dataset unreadable."""
+    other = dataclasses.replace(
+        game, actions=tuple(dataclasses.replace(action, keys=("x", action.meaning)) for action in game.actions)
+    )
+    assert other != game
+    for stream, contract in (("a", game), ("b", other), ("a", other)):
+        writer = EpisodeWriter(tmp_path, contract, stream)
+        play(writer, 5)
+        writer.flush()
+        assert writer.game == game, "the folder's own"
+    assert len(list(read_episodes(tmp_path))) == 3
+
+
 def test_a_full_file_is_written_at_once(tmp_path: Path, game: GameContract) -> None:
     writer = EpisodeWriter(tmp_path, game, "s", rows_per_file=10)
     play(writer, 5)

@@ -10,7 +10,14 @@ import pytest
 
 from gamengen.contract import GameContract
 from gamengen.dataset.episodes import Episode
-from gamengen.dataset.start_states import locate, read_start_states, start_states, state_at, write_start_states
+from gamengen.dataset.start_states import (
+    check_filled,
+    locate,
+    read_start_states,
+    start_states,
+    state_at,
+    write_start_states,
+)
 from gamengen.games.emulator import make_game_contract
 from gamengen.world import StartState
 from tests.counter_env import COUNTER_ENV, Count, draw_count, read_count
@@ -51,6 +58,16 @@ def test_states_are_windows_of_their_episodes(game: GameContract) -> None:
         assert state.future_actions is not None and state.future_actions.tolist() == [i % 4 for i in range(t, t + 8)]
         shorter += len(state.frames) < 4
     assert shorter > 0, "states at the beginning of an episode belong in"
+
+
+def test_states_that_were_cut_shorter_than_a_context_are_refused() -> None:
+    """Padded, they would begin in mid-game with a frame that stands still for as long as a context is."""
+    cut, young = state_at(episode(0, 30), 20, 4, 8), state_at(episode(0, 30), 2, 4, 8)
+    check_filled([cut, young], 4, "latents")
+    check_filled([young], 64, "latents")  # the episode has no more
+    check_filled([StartState(cut.frames, cut.actions, name="my photograph")], 64, "latents")
+    with pytest.raises(ValueError, match=r"latents: .* 5 frames.* 4 of the 21.* --start_state_frames 5"):
+        check_filled([young, cut], 5, "latents")
 
 
 def test_the_choice_follows_the_seed_not_the_order(game: GameContract) -> None:

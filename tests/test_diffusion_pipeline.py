@@ -107,6 +107,34 @@ def test_saving_replaces_an_older_world_as_a_whole(pipeline: GameNGenPipeline, t
     assert not torch.equal(frames(GameNGenPipeline.from_pretrained(tmp_path / "world")), frames(pipeline))
 
 
+@pytest.mark.parametrize(
+    "names",
+    [("thesis.tex",), ("run.json", "checkpoint-5/x"), ("model_index.json", "run.json"), ("model_index.json", ".git/x")],
+)
+def test_only_a_world_is_replaced_by_a_world(
+    names: tuple[str, ...], pipeline: GameNGenPipeline, tmp_path: Path
+) -> None:
+    """`export_world --output_dir .` once took a whole checkout away."""
+    folder = tmp_path / "mine"
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("precious")
+    with pytest.raises(ValueError, match=r"mine: expected a new or empty folder.* holds .*--output_dir"):
+        pipeline.save_pretrained(folder)
+    assert all((folder / name).read_text() == "precious" for name in names)
+    assert [item.name for item in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_file_is_not_replaced_by_a_world_and_an_empty_folder_is(pipeline: GameNGenPipeline, tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("precious")
+    with pytest.raises(ValueError, match="a file"):
+        pipeline.save_pretrained(tmp_path / "notes")
+    assert (tmp_path / "notes").read_text() == "precious"
+    (tmp_path / "empty").mkdir()
+    pipeline.save_pretrained(tmp_path / "empty")
+    assert (tmp_path / "empty" / "model_index.json").is_file()
+
+
 def test_half_precision_files_under_the_usual_names_load_as_float32(tmp_path: Path) -> None:
     """How small worlds are shipped."""
     pipeline = tiny_pipeline()

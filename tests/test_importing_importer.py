@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -302,6 +303,19 @@ def test_another_game_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     run(tmp_path / "clips", tmp_path / "data", make_spec())
     with pytest.raises(ContractMismatch, match="fps"):
         run(tmp_path / "clips", tmp_path / "data", make_spec(fps=30.0))
+
+
+def test_other_default_keys_in_the_yaml_are_no_other_dataset(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    block_clips(tmp_path / "clips", count=1)
+    spec = make_spec()
+    other = replace(spec, actions=tuple(replace(action, keys=(f"F{n}",)) for n, action in enumerate(spec.actions)))
+    episodes = 0
+    for name, given in (("mine", spec), ("yours", other)):
+        imported = run(tmp_path / "clips", tmp_path / "data", given, name=name)
+        episodes += sum(clip.episodes for clip in imported.new_clips)
+    assert read_game_contract(tmp_path / "data") == spec.contract() != other.contract()
+    assert len(list(read_episodes(tmp_path / "data"))) == episodes > 1
 
 
 def test_exchanged_colours_are_told_from_the_first_clip_and_from_a_known_colour(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from gamengen.codecs.codec import IdentityCodec
 from gamengen.contract import ContractMismatch
 from gamengen.dataset.episodes import Episode
 from gamengen.durable import read_json, sha256_file, write_json
+from gamengen.latents import shards
 from gamengen.latents.encoding import encode_dataset, finalise
 from gamengen.latents.shards import (
     NULL_ACTION,
@@ -111,6 +112,33 @@ def test_the_folder_holds_its_codec_and_statistics(finished: tuple[Path, list[Ep
     episode = episodes[3]
     decoded = there.decode(load_table(folder, "validation").gather(torch.arange(len(episode.frames))))
     assert torch.equal(decoded, codec.decode(codec.encode(torch.from_numpy(episode.frames))))
+
+
+def test_latents_that_a_gpu_has_no_room_for_stay_on_the_cpu(
+    finished: tuple[Path, list[Episode], AutoencoderCodec], monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    size = load_table(finished[0], "train").parts[0].nbytes
+    asked: list[Any] = []
+    original = shards._joined
+    monkeypatch.setattr(shards, "_joined", lambda parts, device: asked.append(str(device)) or original(parts, "cpu"))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * size, 4 * size))
+    load_table(finished[0], "train", device="cuda:0")
+    assert asked == ["cuda:0"] and not caplog.messages
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * size - 1, 4 * size))
+    table = load_table(finished[0], "train", device="cuda:0")
+    assert asked == ["cuda:0", "cpu"] and torch.equal(table.gather(torch.arange(3)), table.parts[0][:3])
+    assert "50 %" in caplog.text and "cuda:0" in caplog.text and str(finished[0]) in caplog.text
+
+
+def test_the_processes_of_a_machine_share_its_memory(
+    finished: tuple[Path, list[Episode], AutoencoderCodec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = load_table(finished[0], "train").parts[0].nbytes
+    monkeypatch.setattr(shards, "_memory_bytes", lambda: 4 * size)
+    assert len(load_table(finished[0], "train").parts) == 1
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert len(load_table(finished[0], "train").parts) > 1
 
 
 def first_shard(folder: Path) -> Path:

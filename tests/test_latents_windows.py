@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -104,6 +105,15 @@ def test_cross_resets_does_not_join_episodes_with_one_missing_between_them() -> 
     rows = counted_rows([3, 3], ["a", "a"])
     gap = type(rows)(rows.arrays, rows.actions, rows.segments, rows.stream_ids, (0, 2))  # episode 1 is in another split
     assert len(Windows(gap, tiny_game(), L, cross_resets=True)) == 4
+
+
+def test_cross_resets_does_not_join_over_a_truncation() -> None:
+    """A recording that is cut after so many frames says nothing of how a game ends or when it begins."""
+    rows = replace(counted_rows([3, 3, 3], ["a", "a", "a"]), truncated=(1,))
+    windows = Windows(rows, tiny_game(noop_action=2), L, cross_resets=True)
+    assert windows.targets.tolist() == [1, 2, 3, 4, 5, 7, 8]
+    assert shown(windows, 4) == ([1, 2, 3, 4], [1, 2, 3, 4], 5)  # over the game that was over
+    assert shown(windows, 5) == ([6, 6, 6, 6], [2, 2, 2, 6], 7)  # the cut one's successor begins anew
 
 
 def test_extra_frames_come_before_the_context() -> None:

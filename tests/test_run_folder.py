@@ -27,6 +27,13 @@ class Config:
     network: Network = field(default_factory=Network)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Batches:
+    train_batch_size: int = 8
+    gradient_accumulation_steps: int = 1
+    num_processes: int | None = None
+
+
 def test_a_new_folder_records_what_made_it(tmp_path: Path) -> None:
     folder = RunFolder.open(tmp_path / "a" / "b", "train_vae", Config(), data_fingerprint="abc")
     record = json.loads((folder.path / "run.json").read_text())
@@ -78,6 +85,47 @@ def test_fields_that_do_not_make_another_run(tmp_path: Path) -> None:
     assert RunFolder.open(tmp_path, "s", Config(seed=1), ignore=("seed",)).continued
 
 
+def test_a_run_that_is_extended_is_unfinished_until_it_ends_again(tmp_path: Path) -> None:
+    """Other ranks read the file after the main process: they would think that there is nothing to do, and leave."""
+    RunFolder.open(tmp_path, "s", Config()).finish({"psnr": 31.5})
+    longer = replace(Config(), max_train_steps=20)
+    main = RunFolder.open(tmp_path, "s", longer)
+    other = RunFolder.open(tmp_path, "s", longer, is_main_process=False)
+    assert not main.finished and not other.finished and main.results is None and other.results is None
+    # Killed here, the same command goes on instead of calling the shorter run finished.
+    again = RunFolder.open(tmp_path, "s", longer)
+    assert not again.finished and again.changed == ()
+    again.finish({"psnr": 32.0})
+    assert RunFolder.open(tmp_path, "s", longer).results == {"psnr": 32.0}
+
+
+def test_a_run_goes_on_with_another_number_of_processes_but_not_with_another_global_batch(tmp_path: Path) -> None:
+    def start(size: int, accumulation: int, processes: int | None) -> RunFolder:
+        config = Batches(train_batch_size=size, gradient_accumulation_steps=accumulation, num_processes=processes)
+        state = {} if processes is None else {"num_processes": processes}
+        return RunFolder.open(tmp_path, "train_unet", config, accelerate_state=state)
+
+    start(8, 1, 2).finish({})
+    assert set(start(4, 4, 1).changed) == {"train_batch_size", "gradient_accumulation_steps", "num_processes"}
+    before = (tmp_path / "run.json").read_bytes()
+    with pytest.raises(ValueError, match=r"train_batch_size x .* processes: 16 there, 32 now"):
+        start(4, 4, 2)
+    assert (tmp_path / "run.json").read_bytes() == before
+    assert start(4, 4, None).continued and start(8, 8, 8).continued, "an older start did not say how many there were"
+
+
+def test_a_run_of_a_version_that_did_not_know_a_field_is_continued_with_its_default(tmp_path: Path) -> None:
+    config = Config(network=Network(channels=(8, 16)))
+    RunFolder.open(tmp_path, "s", config).finish({"psnr": 31.5})
+    record = json.loads((tmp_path / "run.json").read_text())
+    del record["config"]["seed"], record["config"]["network"]
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    for other, name in ((replace(config, seed=1), "seed: 0 there, 1"), (Config(network=Network(channels=(4,))), "16")):
+        with pytest.raises(ValueError, match=name):
+            RunFolder.open(tmp_path, "s", other)
+    assert RunFolder.open(tmp_path, "s", config).finished
+
+
 def test_overwrite_empties_the_folder_but_keeps_run_folders_inside_and_targets_of_links(tmp_path: Path) -> None:
     run, outside = tmp_path / "run", tmp_path / "outside"
     outside.mkdir()
@@ -127,6 +175,20 @@ def test_several_processes_of_a_job_share_a_folder(tmp_path: Path) -> None:
         RunFolder.open(tmp_path, "record", Config(seed=1), file_name="run-1.json", overwrite=True)
 
 
+def test_one_process_continues_what_several_began(tmp_path: Path) -> None:
+    RunFolder.open(tmp_path, "encode", Config(), file_name="run-0-of-2.json")
+    (tmp_path / "train-00000.pt").write_text("made by it")
+    with pytest.raises(ValueError, match="seed: 0 there, 1 now"):
+        RunFolder.open(tmp_path, "encode", Config(seed=1))
+    with pytest.raises(ValueError, match="'encode' there"):
+        RunFolder.open(tmp_path, "train_unet", Config())
+    with pytest.raises(ValueError, match=r"run-0-of-2\.json of other processes"):
+        RunFolder.open(tmp_path, "encode", Config(), overwrite=True)
+    RunFolder.open(tmp_path, "encode", Config()).finish({})
+    assert RunFolder.open(tmp_path, "encode", Config(), file_name="run-1-of-2.json").path == tmp_path
+    assert (tmp_path / "train-00000.pt").is_file()
+
+
 def test_a_process_does_not_stumble_over_the_run_file_that_another_one_is_writing(tmp_path: Path) -> None:
     (tmp_path / "run-0-of-2.json.tmp").write_text('{"sta')
     assert not RunFolder.open(tmp_path, "encode", Config(), file_name="run-1-of-2.json").finished
@@ -145,6 +207,16 @@ def test_only_the_main_process_writes(tmp_path: Path) -> None:
     assert other.finished and other.results == {"x": 1}
     other.finish({"x": 2})
     assert (tmp_path / "new" / "run.json").read_bytes() == before
+
+
+def test_figures_that_json_cannot_hold_are_null_or_those_of_before(tmp_path: Path) -> None:
+    """A finished recording that is repeated ends no episode: their mean return is not a number."""
+    nan = float("nan")
+    RunFolder.open(tmp_path, "s", Config()).finish({"mean_return": 2.5, "logs": {"loss": nan}, "rows": (nan, 1.0)})
+    RunFolder.open(tmp_path, "s", Config()).finish({"mean_return": nan, "logs": {"loss": nan}, "rows": [1.0]})
+    text = (tmp_path / "run.json").read_text()
+    assert "NaN" not in text
+    assert json.loads(text)["results"] == {"mean_return": 2.5, "logs": {"loss": None}, "rows": [1.0]}
 
 
 def test_a_damaged_run_file_is_named(tmp_path: Path) -> None:

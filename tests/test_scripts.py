@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import re
 import runpy
+import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -86,3 +89,51 @@ def test_every_preset_parses_and_plans_without_writing(
             assert "dry run" in capsys.readouterr().out
         assert not list(tmp_path.iterdir()), f"{script.stem} --preset {name} --dry_run wrote something"
     assert len(module.PRESETS) == 1 or "tiny" in module.PRESETS, "scripts that have sizes have one for tests"
+
+
+DIFFUSERS_FLAGS = {
+    "pretrained_model_name_or_path": "a/b", "revision": "main", "variant": "fp16", "cache_dir": "c",
+    "train_data_dir": ("latents", "d"), "output_dir": "o", "logging_dir": "l", "max_train_samples": 7,
+    "resolution": (20, 28), "seed": 3, "train_batch_size": 4, "dataloader_num_workers": 2, "num_train_epochs": 5,
+    "max_train_steps": 6, "gradient_accumulation_steps": 2, "gradient_checkpointing": True, "learning_rate": 2e-4,
+    "scale_lr": True, "lr_scheduler": "polynomial", "lr_warmup_steps": 9, "lr_num_cycles": 2, "lr_power": 2.0,
+    "adam_beta1": 0.8, "adam_beta2": 0.9, "adam_weight_decay": 0.5, "adam_epsilon": 1e-6, "max_grad_norm": 2.0,
+    "use_8bit_adam": True, "use_ema": True, "ema_inv_gamma": 2.0, "ema_power": 0.5,
+    "mixed_precision": "bf16", "allow_tf32": True, "snr_gamma": 5.0, "prediction_type": "epsilon", "noise_offset": 0.1,
+    "input_perturbation": 0.2, "report_to": "all", "tracker_project_name": "p", "checkpointing_steps": 11,
+    "checkpoints_total_limit": 3, "resume_from_checkpoint": "none", "validation_steps": 12, "push_to_hub": True,
+    "hub_model_id": "m", "hub_token": "t", "hub_private_repo": True, "compile": True,
+    "num_context_frames": ("context_length", 5), "ema_decay": ("ema_max_decay", 0.5),
+}  # fmt: skip
+"""What who knows the training scripts of diffusers gives to train_unet: flag -> value, or (our name, value)."""
+
+
+def test_train_unet_knows_the_flags_of_diffusers() -> None:
+    module = load(next(script for script in SCRIPTS if script.stem == "train_unet"))
+    words: list[str] = []
+    expected: dict[str, Any] = {}
+    for flag, given in DIFFUSERS_FLAGS.items():
+        name, value = given if isinstance(given, tuple) and isinstance(given[0], str) else (flag, given)
+        words += [f"--{flag}", *map(str, value if isinstance(value, tuple) else () if value is True else (value,))]
+        expected[name] = value
+    found = dict(leaves(parse(module.PRESETS, words, "")))
+    assert {name: found[name] for name in expected} == expected
+
+
+def leaves(config: Any) -> Iterator[tuple[str, Any]]:
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from leaves(value)
+        else:
+            yield field.name, value
+
+
+@pytest.mark.parametrize("document", sorted((SCRIPTS[0].parent.parent / "docs").glob("*.md")), ids=lambda d: d.name)
+def test_decoders_of_stock_autoencoders_are_tuned_on_whole_frames_in_the_documents(document: Path) -> None:
+    """Another preset's crops end in an error, after hours of what stands before it."""
+    module = load(next(script for script in SCRIPTS if script.stem == "finetune_decoder"))
+    for words in re.findall(r"scripts/finetune_decoder\.py((?:\\\n|[^\n])*)", document.read_text()):
+        flags = shlex.split(words.replace("\\\n", " "))
+        if any(flag.startswith("stabilityai/") for flag in flags):
+            assert parse(module.PRESETS, flags, "").crops.crop_size == 0, words

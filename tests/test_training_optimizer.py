@@ -15,12 +15,19 @@ from gamengen.training.optimizer import OptimizerConfig, build_optimizer, learni
 STEPS = 40
 
 
-@pytest.mark.parametrize("name", ["constant", "constant_with_warmup", "linear", "cosine"])
-def test_without_warm_up_equals_diffusers(name: Any) -> None:
-    config = OptimizerConfig(lr_scheduler=name, lr_warmup_steps=0)
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("constant", {}), ("constant_with_warmup", {}), ("linear", {}), ("cosine", {}), ("cosine_with_restarts", {}),
+        ("cosine_with_restarts", {"num_cycles": 3}), ("polynomial", {}), ("polynomial", {"power": 2.5}),
+    ],
+)  # fmt: skip
+def test_without_warm_up_equals_diffusers(name: Any, options: dict[str, Any]) -> None:
+    flags = {f"lr_{option}": value for option, value in options.items()}
+    config = OptimizerConfig(lr_scheduler=name, lr_warmup_steps=0, **flags)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
-    scheduler = get_scheduler(name, optimizer, num_warmup_steps=0, num_training_steps=STEPS)
-    for step in range(STEPS):
+    scheduler = get_scheduler(name, optimizer, num_warmup_steps=0, num_training_steps=STEPS, **options)
+    for step in range(STEPS + 1):
         expected = scheduler.get_last_lr()[0]
         assert learning_rate(config, 0.5, step, step / STEPS) == pytest.approx(expected, abs=1e-9), step
         optimizer.step()
@@ -34,7 +41,13 @@ def test_warm_up_counts_steps_and_decay_follows_progress() -> None:
     assert learning_rate(config, 1.0, 100, 0.75) == pytest.approx(0.25)  # a run limited by minutes
 
 
-@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_schedules_without_a_form_are_refused() -> None:
+    for options in ({"lr_num_cycles": 0}, {"lr_power": 0.0}):
+        with pytest.raises(ValueError, match="lr_num_cycles of at least 1 and lr_power above 0"):
+            OptimizerConfig(lr_scheduler="polynomial", **options)
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine", "cosine_with_restarts"])
 def test_decay_ends_at_zero_and_stays_there(name: Any) -> None:
     config = OptimizerConfig(lr_scheduler=name)
     rates = [learning_rate(config, 1.0, 100, progress / 10) for progress in range(13)]

@@ -16,11 +16,14 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from gamengen.contract import CodecContract, ContractMismatch
 from gamengen.durable import DamagedFile
+from gamengen.manifest import verify_manifest
 from gamengen.noise import Noise
 from gamengen.training.checkpoints import newest_checkpoint
 from gamengen.training.loop import Batch, LossOutput, Modules, TrainingConfig, train
 from gamengen.training.run import MAX_SKIPPED_STEPS, TrainingRun
+from tests.worlds import tiny_game
 
 CONFIG = TrainingConfig(
     max_train_steps=5,
@@ -278,6 +281,29 @@ def test_another_global_batch_is_refused_at_resume(tmp_path: Path) -> None:
         train(replace(longer, train_batch_size=8), {"line": make_line()}, loss_fn, batch_fn, tmp_path)
     split = replace(longer, train_batch_size=2, gradient_accumulation_steps=2)
     assert train(split, {"line": make_line()}, loss_fn, batch_fn, tmp_path).steps == 8
+
+
+def test_a_checkpoint_of_another_game_is_refused_though_its_weights_fit(tmp_path: Path) -> None:
+    game = tiny_game()
+    codec = CodecContract(
+        game=game, kind="identity", fingerprint="identity", array_shape=(3, 4, 4), array_dtype="uint8", mean=(0.1,)
+    )
+    longer = replace(CONFIG, max_train_steps=6)
+    for contract, other in ((game, replace(game, env_id="Other-v0")), (codec, replace(codec, fingerprint="other"))):
+        folder = tmp_path / type(contract).__name__
+        train(CONFIG, {"line": make_line()}, loss_fn, batch_fn, folder, contract=contract)
+        verify_manifest(folder / "checkpoint-5")
+        with pytest.raises(ContractMismatch, match=r"[oO]ther.*contract\.json"):
+            train(longer, {"line": make_line()}, loss_fn, batch_fn, folder, contract=other)
+        more = replace(contract, mean=(0.2,)) if isinstance(contract, CodecContract) else contract
+        assert train(longer, {"line": make_line()}, loss_fn, batch_fn, folder, contract=more).steps == 6
+
+
+def test_a_checkpoint_that_names_no_game_is_continued(tmp_path: Path) -> None:
+    train(CONFIG, {"line": make_line()}, loss_fn, batch_fn, tmp_path)
+    assert not (tmp_path / "checkpoint-5" / "contract.json").exists()
+    longer = replace(CONFIG, max_train_steps=6)
+    assert train(longer, {"line": make_line()}, loss_fn, batch_fn, tmp_path, contract=tiny_game()).steps == 6
 
 
 def test_resume_from_a_path_and_from_nothing(tmp_path: Path) -> None:

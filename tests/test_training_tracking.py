@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from gamengen.training import tracking
 from gamengen.training.config import TrainingConfig
-from gamengen.training.tracking import METRICS_FILE, MetricsLog
+from gamengen.training.tracking import METRICS_FILE, MetricsLog, sum_and_count
 
 QUIET = TrainingConfig(report_to="none")
 
@@ -93,3 +95,33 @@ def test_tensorboard_gets_the_figures_and_the_images(tmp_path: Path) -> None:
     assert events.Scalars("val/psnr")[0].value == 21.0
     (image,) = events.Images("val/rollout")
     assert (image.height, image.width) == (4, 6)
+
+
+def test_all_trackers_are_those_that_are_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, object]] = []
+
+    class Fake:
+        def __init__(self, name: str, *place: object) -> None:
+            told.append(("made", name))
+
+        def start(self) -> None:
+            told.append(("start", None))
+
+        def log(self, values: dict[str, float], step: int) -> None:
+            told.append(("log", step))
+
+        def finish(self) -> None:
+            told.append(("finish", None))
+
+    for tracker in ("TensorBoardTracker", "WandBTracker", "TrackioTracker"):
+        monkeypatch.setattr(tracking, tracker, Fake)
+    monkeypatch.setattr(tracking.importlib.util, "find_spec", lambda name: None if name == "wandb" else name)
+    log = MetricsLog(TrainingConfig(report_to="all", tracker_project_name="p"), tmp_path, enabled=True)
+    log.log({"loss": 1.0}, step=3)
+    log.close()
+    assert told == [("made", "p"), ("start", None)] * 2 + [("log", 3)] * 2 + [("finish", None)] * 2
+
+
+def test_what_a_sample_does_not_have_counts_for_nothing() -> None:
+    assert sum_and_count(torch.tensor([1.0, torch.nan, 3.0])).tolist() == [4.0, 2.0]
+    assert sum_and_count(torch.tensor(2.5)).tolist() == [2.5, 1.0]

@@ -15,6 +15,7 @@ from gamengen.codecs.autoencoder import AutoencoderCodec
 from gamengen.contract import Action, CodecContract, GameContract, WorldContract
 from gamengen.diffusion.denoiser import DenoiserConfig, build_unet, world_settings
 from gamengen.diffusion.pipeline import KIND, GameNGenPipeline, build_pipeline
+from gamengen.diffusion.rests import Rests
 from gamengen.diffusion.scene import Scene
 from gamengen.diffusion.schedule import PredictionType, build_scheduler
 from gamengen.world import Replay, StartState
@@ -89,6 +90,15 @@ class MemoryRows:
     segments: Tensor
     stream_ids: tuple[str, ...]
     indices_in_stream: tuple[int, ...]
+    truncated: tuple[int, ...] = ()
+    """Episodes that did not end but were cut."""
+
+    @property
+    def terminated(self) -> Tensor:
+        ended = torch.zeros(len(self.actions), dtype=torch.bool)
+        ended[self.segments[:, 1] - 1] = True
+        ended[self.segments[list(self.truncated), 1] - 1] = False
+        return ended
 
     def gather(self, rows: Tensor) -> Tensor:
         return self.arrays[rows]
@@ -162,12 +172,17 @@ def tiny_pipeline(prediction_type: PredictionType = "v_prediction", seed: int = 
 
 
 def tiny_pipeline_with_scene() -> GameNGenPipeline:
-    """An untrained world whose network sees differences from a random median."""
+    """An untrained world whose network sees differences from a random median; some of its cells rest at values."""
     finalised = replace(tiny_codec().contract, mean=(0.1, -0.2), std=(0.5, 0.25))
     contract = tiny_contract(finalised, scene_prior=True)
     generator = torch.Generator().manual_seed(1)
     shape = contract.codec.array_shape
-    scene = Scene(torch.randn(shape, generator=generator), 0.1 + torch.rand(shape, generator=generator))
+    values = torch.randn((2, *shape), generator=generator)
+    values[:, :, :4] = torch.inf  # half of the cells do not rest
+    median, deviation, left = (
+        torch.randn(shape, generator=generator), *(0.1 + torch.rand((2, *shape), generator=generator))
+    )  # fmt: skip
+    scene = Scene(median, deviation, Rests(values, left))
     unet = tiny_unet(contract)
     torch.nn.init.normal_(unet.conv_out.weight, std=0.1)
     return build_pipeline(unet, tiny_codec().vae, build_scheduler("v_prediction"), contract, tiny_starts(), scene)

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from gamengen.contract import CodecContract, GameContract, check_compatible, codec_from_dict, to_dict
-from gamengen.durable import publish_folder, read_json, write_json
+from gamengen.durable import fsync_folder, fsync_tree, publish_folder, read_json, write_json
 from gamengen.frames import Padding, check_size, crop, pad, padding_to_multiple, to_float, to_frames
 from gamengen.hub.repository import component_files, resolve
 from gamengen.manifest import MANIFEST_FILE, verify_if_listed, write_manifest
@@ -206,8 +206,10 @@ def save_codec(codec: AutoencoderCodec, folder: str | os.PathLike[str], *, repla
         return
     folder.mkdir(parents=True, exist_ok=True)
     # codec.json last; after a kill in between the manifest refuses what is there until the next save.
+    fsync_tree(unfinished)
     for file in sorted(unfinished.iterdir(), key=lambda path: path.name == CODEC_FILE):
         os.replace(file, folder / file.name)
+    fsync_folder(folder)
     unfinished.rmdir()
 
 

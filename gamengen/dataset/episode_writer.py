@@ -39,6 +39,7 @@ class EpisodeWriter:
 
     Args:
         folder: made when it does not exist; refused when it was made under another contract.
+        game: whose default keys do not matter where the folder has its own: its files all hold the folder's contract.
         stream_id: unique in the dataset, letters, digits, `-` and `_`; episodes of a stream follow one another.
         rows_per_file: see `ROWS_PER_FILE`.
     Raises:
@@ -51,10 +52,10 @@ class EpisodeWriter:
     ) -> None:
         if not stream_id or not all(c.isalnum() or c in "-_" for c in stream_id):
             raise ValueError(f"stream id {stream_id!r}: expected letters, digits, - and _")
-        self.folder, self.game, self.stream_id = Path(folder), game, stream_id
-        open_dataset(self.folder, game)
+        self.folder, self.stream_id = Path(folder), stream_id
+        self.game = open_dataset(self.folder, game)
         self._rows_per_file = rows_per_file
-        self._schema = row_schema(game)
+        self._schema = row_schema(self.game)
         self._encoder = FrameEncoder()
         fresh: dict[str, Any] = {"version": 1, "stream_id": stream_id, "files": [], "episodes": []}
         self._index: dict[str, Any] = read_stream(folder, stream_id) or fresh
@@ -186,9 +187,11 @@ class EpisodeWriter:
         })  # fmt: skip
 
 
-def open_dataset(folder: str | Path, game: GameContract) -> None:
+def open_dataset(folder: str | Path, game: GameContract) -> GameContract:
     """Make a dataset folder, or check that an existing one has this contract.
 
+    Returns:
+        The folder's own contract: as `game`, but for the default keys, which are the player's taste.
     Raises:
         ContractMismatch: names every field that differs.
         ValueError: the folder holds something else.
@@ -207,6 +210,7 @@ def open_dataset(folder: str | Path, game: GameContract) -> None:
             write_contract(folder, game)
         (folder / DATA_FOLDER).mkdir(exist_ok=True)
         (folder / STREAM_FOLDER).mkdir(exist_ok=True)
+        return read_game_contract(folder)
 
 
 def write_card(folder: Path, game: GameContract) -> None:

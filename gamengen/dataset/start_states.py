@@ -82,6 +82,28 @@ def locate(name: str) -> tuple[str, int]:
     return words[1], int(words[3])
 
 
+def check_filled(states: Iterable[StartState], context_length: int, folder: str | Path) -> None:
+    """Refuse states that do not fill a context although their episodes had the frames: play would begin as no training
+    window does, with a frame of mid-game repeated as if the game began there.
+
+    Args:
+        folder: of the latents that the states came with, for the error.
+    Raises:
+        ValueError: a state was cut shorter than `context_length`. One whose name does not `locate` is left alone.
+    """
+    for state in states:
+        try:
+            _, frame = locate(state.name)
+        except ValueError:
+            continue  # of a person, or from elsewhere: nobody knows what was before it
+        if len(state.frames) < min(context_length, frame + 1):
+            raise ValueError(
+                f"{folder}: the context takes {context_length} frames, start state {state.name!r} holds "
+                f"{len(state.frames)} of the {frame + 1} that were there; make the latents in a new folder with "
+                f"encode_latents.py --start_state_frames {context_length}, or lower --context_length"
+            )
+
+
 def write_start_states(path: str | Path, states: Sequence[StartState], game: GameContract | None = None) -> None:
     """Write states as parquet: the rows of each are an episode of its own, named like the state.
 

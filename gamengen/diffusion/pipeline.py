@@ -166,10 +166,13 @@ class GameNGenPipeline(DiffusionPipeline):
 
         Args:
             repo_id: where on the Hub it will stand, for the card.
+        Raises:
+            ValueError: the folder holds anything but a world: what is there would be lost.
         """
         if kwargs.pop("push_to_hub", False):
             raise ValueError("save_pretrained(push_to_hub=True) would upload half a world; call push_to_hub instead")
         final = Path(save_directory)
+        check_replaceable(final)
         unfinished = final.with_name(final.name + ".tmp")
         shutil.rmtree(unfinished, ignore_errors=True)
         with writing(final, unfinished):
@@ -245,6 +248,20 @@ class GameNGenPipeline(DiffusionPipeline):
         pipeline.unet.to(memory_format=torch.channels_last)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
+
+
+def check_replaceable(folder: Path) -> None:
+    """Raise ValueError unless a world may take this folder's place: it is not there, is empty, or is a world alone."""
+    found = sorted(item.name for item in folder.iterdir()) if folder.is_dir() else []
+    others = [name for name in found if name in ("run.json", ".git") or name.startswith("checkpoint-")]
+    if found and "model_index.json" not in found:
+        others = others or found
+    if others or (folder.exists() and not folder.is_dir()):
+        holds = f"a folder that holds {others[0]!r}" if others else "a file"
+        raise ValueError(
+            f"{folder}: expected a new or empty folder, or an older world alone, which a world replaces as a whole; "
+            f"this is {holds}, and all of it would be lost. Choose another --output_dir or empty it yourself"
+        )
 
 
 def build_pipeline(

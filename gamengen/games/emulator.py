@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 from typing import Any, Literal
@@ -77,7 +78,7 @@ def make_env(env_id: str, action_set: Literal["minimal", "full"] = "minimal") ->
     try:
         env = gymnasium.make(env_id, render_mode="rgb_array", disable_env_checker=True, **options)
     except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv, ModuleNotFoundError) as error:
-        near = difflib.get_close_matches(env_id, list(gymnasium.registry), n=3, cutoff=0.5)
+        near = difflib.get_close_matches(env_id, _known_ids(), n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "register it, or name its module: module:Name-v0"
         raise ValueError(f"unknown environment id {env_id!r}; {hint} ({error})") from error
     if is_doom(env_id):
@@ -87,6 +88,16 @@ def make_env(env_id: str, action_set: Literal["minimal", "full"] = "minimal") ->
     if action_set == "full" and not is_atari:
         raise ValueError(f"{env_id}: only Atari games and Doom have a full action set; use action_set minimal")
     return env
+
+
+def _known_ids() -> list[str]:
+    with contextlib.suppress(ImportError):
+        import ale_py
+
+        gymnasium.register_envs(ale_py)  # `Pong-v5` means `ALE/Pong-v5`, whose name is not known before
+    # Not the console's older ids, such as `Pong-v4`: those skip frames as they like.
+    own = ((name, str(spec.entry_point)) for name, spec in gymnasium.registry.items())
+    return [name for name, entry_point in own if name.startswith("ALE/") or not entry_point.startswith("ale_py")]
 
 
 def action_meanings(env: gymnasium.Env[Any, Any]) -> list[str]:

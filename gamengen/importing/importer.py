@@ -127,7 +127,7 @@ class Importer:
             ValueError: a clip that cannot be imported, by its place; those before it are in the dataset. A clip that
                 was changed since it was imported. Another import into this folder under this name runs.
         """
-        open_dataset(self.folder, self.game)
+        self.game = open_dataset(self.folder, self.game)
         (self.folder / REPORT_FOLDER).mkdir(exist_ok=True)
         with self._locked():
             self._clear_stages({self._stream(clip) for clip in clips})

@@ -143,7 +143,7 @@ def encode_dataset(
     plan = plan_shards(dataset, array_bytes(codec.contract), shard_rows)
     _check_output(output_dir, codec.contract, codec_from, data)
     part = output_dir / PARTS_FOLDER / f"{shard_id:05d}-of-{num_shards:05d}.json"
-    done = {entry["file"]: entry for entry in _read_part(part)["shards"]} if part.is_file() else {}
+    done = _finished_shards(output_dir)  # of any number of processes: another one may have begun than goes on
     header = {"contract": to_dict(codec.contract), "dataset_fingerprint": data}
     started, frames = time.perf_counter(), 0
     mine = plan[shard_id::num_shards]
@@ -151,7 +151,7 @@ def encode_dataset(
     with tqdm(total=sum(s.rows for s in mine), desc="encode", unit="frame", disable=not progress) as bar:
         for shard in mine:
             entry = done.get(shard.file)
-            if entry is None or not _intact(output_dir, entry):
+            if entry is None or entry["rows"] != shard.rows or not _intact(output_dir, entry):
                 entry = _encode_shard(Path(dataset), shard, codec, output_dir, bar)
                 frames += shard.rows
             else:

@@ -34,7 +34,9 @@ logger = logging.getLogger(__name__)
 NULL_ACTION = -1
 """Stands in the row of an episode's last frame, on which no action was chosen."""
 MEMORY_SHARE = 0.25
-"""Share of the machine's memory that a table may take before it is mapped from disk instead."""
+"""Share of the machine's memory that the tables of all its processes may take before they are mapped from disk."""
+DEVICE_SHARE = 0.5
+"""Share of a GPU's free memory that a table may take; the rest is for the training itself."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,10 @@ def load_table(
     """Open one split of a folder of shards.
 
     Args:
-        device: where the arrays are kept; another device than the CPU implies in_memory.
-        in_memory: one tensor in memory, or maps of the files. Memory if it takes no more than `MEMORY_SHARE` when None.
+        device: where the arrays are kept; another device than the CPU implies in_memory. A GPU of which they would take
+            more than `DEVICE_SHARE` is not filled: a warning says so, and they stay on the CPU's side.
+        in_memory: one tensor in memory, or maps of the files. Memory if it takes no more than `MEMORY_SHARE`, which the
+            processes of a launcher on this machine share, when None.
         verify: read every shard once and compare its sha256 with the index.
     Raises:
         FileNotFoundError: no index, or a shard is missing.
@@ -126,8 +130,11 @@ def load_table(
             verify_shard(folder, shard)
         loaded.append(open_shard(folder, shard, contract))
     parts = [values["arrays"] for values in loaded]
+    size = sum(part.numel() * part.element_size() for part in parts)
+    if torch.device(device).type == "cuda" and not _fits_gpu(size, device, f"{folder}, {split}"):
+        device = "cpu"
     if in_memory is None:
-        in_memory = sum(part.numel() * part.element_size() for part in parts) <= MEMORY_SHARE * _memory_bytes()
+        in_memory = size <= MEMORY_SHARE * _memory_bytes() / int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     starts = torch.tensor([0] + [len(part) for part in parts[:-1]]).cumsum(0)
     if in_memory or torch.device(device).type != "cpu":
         parts, starts = [_joined(parts, device)], starts[:1]
@@ -276,6 +283,17 @@ def _joined(parts: Sequence[Tensor], device: str | torch.device) -> Tensor:
         joined[start : start + len(part)] = part
         start += len(part)
     return joined
+
+
+def _fits_gpu(size: int, device: str | torch.device, name: str) -> bool:
+    free = torch.cuda.mem_get_info(device)[0]
+    if size <= DEVICE_SHARE * free:
+        return True
+    logger.warning(
+        "%s takes %.1f GB, more than %.0f %% of the %.1f GB that are free on %s: it stays on the CPU's side, and every "
+        "batch is copied", name, size / 1e9, 100 * DEVICE_SHARE, free / 1e9, device,
+    )  # fmt: skip
+    return False
 
 
 def _memory_bytes() -> int:

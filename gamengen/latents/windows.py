@@ -28,6 +28,8 @@ class Rows(Protocol):
     @property
     def actions(self) -> Tensor: ...
     @property
+    def terminated(self) -> Tensor: ...
+    @property
     def segments(self) -> Tensor: ...
     @property
     def stream_ids(self) -> Sequence[str]: ...
@@ -107,7 +109,8 @@ class Windows:
         context_length: L.
         extra: further frames before the context, for self-rollout (k predictions need k).
         cross_resets: let windows run over the reset between consecutive episodes of one recorder stream, so that a
-            dream learns how a new game begins. Otherwise windows stay inside an episode.
+            dream learns how a new game begins: where a game was over, not where its recording was cut, which nothing
+            in the frames announces. Otherwise windows stay inside an episode.
     """
 
     def __init__(
@@ -186,13 +189,13 @@ class Windows:
 
 
 def _joined_streams(rows: Rows) -> list[tuple[int, int]]:
-    """[start, end) of runs of consecutive episodes of one stream."""
+    """[start, end) of runs of consecutive episodes of one stream, each but the last terminated by the game."""
     runs: list[tuple[int, int]] = []
     previous: tuple[str, int] | None = None
     for (start, end), stream, index in zip(
         rows.segments.tolist(), rows.stream_ids, rows.indices_in_stream, strict=True
     ):
-        if previous == (stream, index - 1) and runs and runs[-1][1] == start:
+        if previous == (stream, index - 1) and runs and runs[-1][1] == start and bool(rows.terminated[start - 1]):
             runs[-1] = (runs[-1][0], end)
         else:
             runs.append((start, end))

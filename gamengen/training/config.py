@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
+import tyro
 from diffusers import ModelMixin
 from torch import Tensor
 
@@ -56,7 +57,7 @@ class TrainingConfig(OptimizerConfig):
     dataloader_num_workers: int = 0
     """Threads that make the next batch ahead. The latents stand in memory: 0 is usually as fast."""
     use_ema: bool = True
-    ema_max_decay: float = 0.999
+    ema_max_decay: Annotated[float, tyro.conf.arg(aliases=("--ema_decay",))] = 0.999
     ema_inv_gamma: float = 1.0
     ema_power: float = 0.75
     checkpointing_steps: int = 500
@@ -64,7 +65,8 @@ class TrainingConfig(OptimizerConfig):
     resume_from_checkpoint: str = "latest"
     """`latest` continues a run that is there, `none` starts at step 0, a path continues from that checkpoint."""
     validation_steps: int = 500
-    report_to: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard"
+    report_to: Literal["tensorboard", "wandb", "trackio", "all", "none"] = "tensorboard"
+    """all: those that are installed."""
     logging_dir: str = "logs"
     tracker_project_name: str = "gamengen"
     num_processes: int | None = None

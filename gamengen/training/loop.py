@@ -30,7 +30,7 @@ from gamengen.training.config import (
 )
 from gamengen.training.prefetch import Prefetch
 from gamengen.training.run import TrainingRun
-from gamengen.training.state import load_weights
+from gamengen.training.state import Contract, load_weights
 
 __all__ = [
     "Batch",
@@ -55,6 +55,7 @@ def train(
     output_dir: str | Path,
     *,
     validate: Callable[[Modules, int], Mapping[str, Any]] | None = None,
+    contract: Contract | None = None,
     description: str = "training",
 ) -> TrainingResult:
     """Train the parameters of `modules` that require a gradient; every rank calls this.
@@ -62,13 +63,15 @@ def train(
     Args:
         modules: by the name that their folder gets in a checkpoint. Left with the final weights (EMA if used).
         validate: called with the EMA weights in place, on the main process, every `validation_steps` and at the end.
+        contract: of the data; it goes into the checkpoints, and those of other data are refused.
     Raises:
+        ContractMismatch: the checkpoint to continue from is of another game or codec.
         ValueError: the launcher started another number of ranks than asked for, a checkpoint does not fit, or
             another process trains into the same folder.
         FloatingPointError: the loss stayed non-finite; the last finite state is saved.
     """
     with deterministic_algorithms(config.deterministic):
-        run = TrainingRun(config, modules, loss_fn, Path(output_dir))
+        run = TrainingRun(config, modules, loss_fn, Path(output_dir), contract)
         with _alone(Path(output_dir)) if run.accelerator.is_main_process else contextlib.nullcontext():
             run.resume()
             _loop(run, batch_fn, validate, description)

@@ -10,6 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+POLYNOMIAL_END = 1e-7
+"""The learning rate that the polynomial schedule ends at, as in diffusers."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
@@ -20,8 +23,14 @@ class OptimizerConfig:
     learning_rate: float = 1e-3
     scale_lr: bool = False
     """Multiply the learning rate by the global batch size."""
-    lr_scheduler: Literal["constant", "constant_with_warmup", "linear", "cosine"] = "cosine"
+    lr_scheduler: Literal[
+        "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"
+    ] = "cosine"
     lr_warmup_steps: int = 50
+    lr_num_cycles: int = 1
+    """Of cosine_with_restarts: how often it falls from the peak."""
+    lr_power: float = 1.0
+    """Of polynomial."""
     adam_beta1: float = 0.9
     adam_beta2: float = 0.99
     adam_weight_decay: float = 1e-2
@@ -34,6 +43,10 @@ class OptimizerConfig:
         if self.learning_rate <= 0 or self.max_grad_norm <= 0:
             raise ValueError(
                 f"learning_rate and max_grad_norm must be positive, got {self.learning_rate} and {self.max_grad_norm}"
+            )
+        if self.lr_num_cycles < 1 or self.lr_power <= 0:
+            raise ValueError(
+                f"expected lr_num_cycles of at least 1 and lr_power above 0, got {self.lr_num_cycles}, {self.lr_power}"
             )
 
 
@@ -86,6 +99,11 @@ def learning_rate(config: OptimizerConfig, base: float, step: int, progress: flo
     decay = 1.0
     if config.lr_scheduler == "cosine":
         decay = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
-    elif config.lr_scheduler == "linear":
+    elif config.lr_scheduler == "cosine_with_restarts" and progress < 1.0:
+        decay = 0.5 * (1.0 + math.cos(math.pi * (config.lr_num_cycles * progress % 1.0)))
+    elif config.lr_scheduler == "polynomial":
+        end = min(1.0, POLYNOMIAL_END / base)
+        decay = end + (1.0 - end) * max(0.0, 1.0 - progress) ** config.lr_power
+    elif config.lr_scheduler in ("linear", "cosine_with_restarts"):
         decay = max(0.0, 1.0 - progress)
     return base * warm * decay

@@ -22,8 +22,10 @@ from gamengen.training.optimizer import build_optimizer, learning_rate
 from gamengen.training.prefetch import Prefetch
 from gamengen.training.ranks import check_ranks
 from gamengen.training.state import (
+    Contract,
     Snapshot,
     build_average,
+    check_contract,
     forward_precision,
     keep_float32,
     load_average,
@@ -34,7 +36,7 @@ from gamengen.training.state import (
     whole,
     whole_modules,
 )
-from gamengen.training.tracking import MetricsLog
+from gamengen.training.tracking import MetricsLog, sum_and_count
 
 MAX_SKIPPED_STEPS = 10
 """Steps with a non-finite gradient, one after another, before training gives up."""
@@ -59,8 +61,11 @@ class _LossModule(nn.Module):
 class TrainingRun:
     """The state of one training run and the few things that are done with it."""
 
-    def __init__(self, config: TrainingConfig, modules: Modules, loss_fn: LossFunction, output_dir: Path) -> None:
-        self.config, self.modules, self.output_dir = config, modules, output_dir
+    def __init__(
+        self, config: TrainingConfig, modules: Modules, loss_fn: LossFunction, output_dir: Path,
+        contract: Contract | None = None,
+    ) -> None:  # fmt: skip
+        self.config, self.modules, self.output_dir, self.contract = config, modules, output_dir, contract
         self.step = self.skipped_steps = self.skipped_in_a_row = 0
         self.saved_step = -1
         self.seconds = self.fetch_seconds = self.step_seconds = 0.0
@@ -129,7 +134,7 @@ class TrainingRun:
                 loss = per_sample.mean() / self.config.gradient_accumulation_steps
                 self.accelerator.backward(loss)
             for name, value in {"loss": per_sample.detach().mean(), **logs}.items():
-                totals[name] = totals.get(name, 0.0) + _sum_and_count(value)
+                totals[name] = totals.get(name, 0.0) + sum_and_count(value)
         norm = whole(self.accelerator.clip_grad_norm_(self.parameters, self.config.max_grad_norm))
         self._apply(norm)
         totals = cast(dict[str, Tensor], self.accelerator.reduce(totals, reduction="sum"))
@@ -213,7 +218,6 @@ class TrainingRun:
 
     def save(self) -> None:
         """Publish a checkpoint of everything that the next step depends on."""
-
         numbers = {
             "step": self.step,
             "seconds": self.seconds,
@@ -224,8 +228,10 @@ class TrainingRun:
             "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
         }
         main = self.accelerator.is_main_process
-        optimizer = self.optimizer.state_dict()
-        snapshot = Snapshot(self.trained, self.parameters, optimizer, self.ema, numbers, keep=main)
+        snapshot = Snapshot(
+            self.trained, self.parameters, self.optimizer.state_dict(), self.ema, numbers, keep=main,
+            contract=self.contract,
+        )  # fmt: skip
         publish_checkpoint(
             self.output_dir, self.step, snapshot.write, is_main_process=main,
             barrier=self.accelerator.wait_for_everyone, total_limit=self.config.checkpoints_total_limit,
@@ -246,6 +252,7 @@ class TrainingRun:
                 f"{checkpoint} was made with a global batch of {state['global_batch']}, "
                 f"this run has {self.global_batch} (batch size x accumulation x processes); keep their product"
             )
+        check_contract(checkpoint, self.contract)
         for name, module in self.trained.items():
             load_weights(module, checkpoint / name)
         if self.ema is not None:
@@ -291,9 +298,3 @@ class TrainingRun:
         return TrainingResult(
             self.step, self.seconds, self.fetch_seconds, self.step_seconds, self.skipped_steps, dict(self.logs)
         )
-
-
-def _sum_and_count(values: Tensor) -> Tensor:
-    """float (2,): sum and number of a scalar, or of the values of (B,) that are not NaN."""
-    known = ~values.isnan() if values.ndim else torch.ones_like(values, dtype=torch.bool)
-    return torch.stack([values.where(known, 0.0).sum(), known.sum()])

@@ -1,8 +1,9 @@
 """What a checkpoint of a training run holds, written and read as whole tensors however many ranks share them.
 
-A checkpoint holds, for every trained module, `<name>/` and `<name>_ema/` as `save_pretrained` would write them, and
-`training_state.pt`: the optimizer's state and a few numbers. Nothing in it tells how many ranks wrote it, or whether
-each held everything (one process, data parallel) or a part (FSDP2): each kind continues what another has saved.
+A checkpoint holds, for every trained module, `<name>/` and `<name>_ema/` as `save_pretrained` would write them,
+`training_state.pt`: the optimizer's state and a few numbers, and `contract.json`: for which game and codec. Nothing in
+it tells how many ranks wrote it, or whether each held everything (one process, data parallel) or a part (FSDP2): each
+kind continues what another has saved.
 """
 
 from __future__ import annotations
@@ -22,11 +23,22 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from gamengen.contract import (
+    CONTRACT_FILE,
+    CodecContract,
+    GameContract,
+    check_compatible,
+    codec_from_dict,
+    game_from_dict,
+    write_contract,
+)
 from gamengen.durable import read_json, write_json
 from gamengen.training.config import Modules, TrainingConfig
 
 STATE_FILE = "training_state.pt"
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
+Contract = GameContract | CodecContract
+"""What the data of a training was made for; the world's own settings are in its `run.json`."""
 
 
 def whole(value: Tensor) -> Tensor:
@@ -61,6 +73,7 @@ class Snapshot:
         trained: modules by name. `parameters` are theirs that are trained, in the same order.
         numbers: counters, stored as they are.
         keep: on the rank that will write.
+        contract: of the data, where it is known.
     """
 
     def __init__(
@@ -72,7 +85,9 @@ class Snapshot:
         numbers: Mapping[str, Any],
         *,
         keep: bool,
+        contract: Contract | None = None,
     ) -> None:
+        self._contract = contract
         averages = {} if ema is None else dict(zip(map(id, parameters), ema.shadow_params, strict=True))
         self._weights: dict[str, tuple[ModelMixin, dict[str, Tensor]]] = {}
         for name, module in trained.items():
@@ -93,6 +108,8 @@ class Snapshot:
             write_json(folder / name / "config.json", config)
             contiguous = {key: value.contiguous() for key, value in values.items()}
             save_file(contiguous, folder / name / WEIGHTS_FILE, metadata={"format": "pt"})
+        if self._contract is not None:
+            write_contract(folder, self._contract)
         with open(folder / STATE_FILE, "wb") as file:
             torch.save(self._state, file)
 
@@ -101,6 +118,21 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     """The numbers and the whole optimizer state of a checkpoint, on the CPU."""
     state: dict[str, Any] = torch.load(checkpoint / STATE_FILE, weights_only=True, map_location="cpu")
     return state
+
+
+def check_contract(checkpoint: Path, ours: Contract | None) -> None:
+    """Refuse a checkpoint of another game or codec; one that holds no contract, as older ones, is taken on trust.
+
+    Raises:
+        ContractMismatch: names what differs. Its weights may well have the shapes of this run's.
+    """
+    file = checkpoint / CONTRACT_FILE
+    if ours is None or not file.is_file():
+        return
+    values = read_json(file)
+    # More episodes of the same game have other statistics, and may be trained on.
+    codec = codec_from_dict({**values, "mean": None, "std": None}) if "game" in values else None
+    check_compatible(ours, codec or game_from_dict(values), "this run", file)
 
 
 def load_optimizer(optimizer: Any, state: Mapping[str, Any], parameters: Sequence[nn.Parameter]) -> None:

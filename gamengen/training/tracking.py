@@ -1,7 +1,8 @@
-"""Where training writes its figures: an append-only metrics.jsonl always, a tracker of Accelerate on request."""
+"""Where training writes its figures: an append-only metrics.jsonl always, trackers of Accelerate on request."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import time
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from accelerate.tracking import GeneralTracker, TensorBoardTracker, TrackioTracker, WandBTracker
+from torch import Tensor
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -34,25 +37,34 @@ def _cut_torn_line(path: Path) -> None:
         file.truncate(data.rfind(b"\n") + 1)
 
 
+def sum_and_count(values: Tensor) -> Tensor:
+    """float (2,): sum and number of a scalar, or of the values of (B,) that are not NaN: means over ranks need both."""
+    known = ~values.isnan() if values.ndim else torch.ones_like(values, dtype=torch.bool)
+    return torch.stack([values.where(known, 0.0).sum(), known.sum()])
+
+
 class MetricsLog:
-    """One line a step in metrics.jsonl, and the same figures and images in a tracker."""
+    """One line a step in metrics.jsonl, and the same figures and images in the trackers."""
 
     def __init__(self, config: TrackingConfig, output_dir: Path, *, enabled: bool) -> None:
         self.enabled = enabled
         self.path = output_dir / METRICS_FILE
-        self.tracker: GeneralTracker | None = None
+        self.trackers: list[GeneralTracker] = []
         if not enabled:
             return
         output_dir.mkdir(parents=True, exist_ok=True)
         _cut_torn_line(self.path)
-        if config.report_to == "tensorboard":
-            self.tracker = TensorBoardTracker(config.tracker_project_name, output_dir / config.logging_dir)
-        elif config.report_to == "wandb":
-            self.tracker = WandBTracker(config.tracker_project_name)
-        elif config.report_to == "trackio":
-            self.tracker = TrackioTracker(config.tracker_project_name)
-        if self.tracker is not None:
-            self.tracker.start()
+        makers = {
+            "tensorboard": lambda name: TensorBoardTracker(name, output_dir / config.logging_dir),
+            "wandb": WandBTracker,
+            "trackio": TrackioTracker,
+        }
+        wanted = [name for name in makers if config.report_to == name]
+        if config.report_to == "all":
+            wanted = [name for name in makers if importlib.util.find_spec(name) is not None]
+        for name in wanted:
+            self.trackers.append(makers[name](config.tracker_project_name))
+            self.trackers[-1].start()
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         """Append one line of scalars."""
@@ -66,8 +78,8 @@ class MetricsLog:
                 file.write(line)
         except OSError as error:
             raise OSError(f"could not write {self.path}: {error}; free some space and continue") from error
-        if self.tracker is not None:
-            self.tracker.log(dict(values), step=step)
+        for tracker in self.trackers:
+            tracker.log(dict(values), step=step)
 
     def log_validation(self, values: Mapping[str, Any], step: int) -> None:
         """Scalars go where `log` puts them, under `val/`; uint8 arrays (N, H, W, 3) go to the tracker as images."""
@@ -76,12 +88,12 @@ class MetricsLog:
         scalars = {f"val/{k}": float(v) for k, v in values.items() if not isinstance(v, np.ndarray)}
         images = {f"val/{k}": v for k, v in values.items() if isinstance(v, np.ndarray)}
         self.log(scalars, step)
-        if images and self.tracker is not None and hasattr(self.tracker, "log_images"):
-            kwargs = {"dataformats": "NHWC"} if isinstance(self.tracker, TensorBoardTracker) else {}
-            self.tracker.log_images(images, step=step, **kwargs)
+        for tracker in self.trackers:
+            if images and hasattr(tracker, "log_images"):
+                kwargs = {"dataformats": "NHWC"} if isinstance(tracker, TensorBoardTracker) else {}
+                tracker.log_images(images, step=step, **kwargs)
 
     def close(self) -> None:
-        """Flush and close the tracker."""
-        if self.tracker is not None:
-            self.tracker.finish()
-            self.tracker = None
+        """Flush and close the trackers."""
+        while self.trackers:
+            self.trackers.pop().finish()
