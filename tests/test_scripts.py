@@ -104,6 +104,7 @@ DIFFUSERS_FLAGS = {
     "checkpoints_total_limit": 3, "resume_from_checkpoint": "none", "validation_steps": 12, "push_to_hub": True,
     "hub_model_id": "m", "hub_token": "t", "hub_private_repo": True, "compile": True,
     "num_context_frames": ("context_length", 5), "ema_decay": ("ema_max_decay", 0.5),
+    "noise_aug_max": ("max_noise_level", 0.3), "conditioning_dropout_prob": ("context_dropout", 0.2),
 }  # fmt: skip
 """What who knows the training scripts of diffusers gives to train_unet: flag -> value, or (our name, value)."""
 

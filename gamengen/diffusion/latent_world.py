@@ -84,7 +84,12 @@ class LatentWorld:
         self._staging: dict[str, Tensor] = {}
         self._options = {
             "num_inference_steps": Option(4, "denoising steps a frame", minimum=1, maximum=64),
-            "guidance_scale": Option(1.0, "guidance on the context frames; 1 is off", minimum=0.0, maximum=10.0),
+            "guidance_scale": Option(
+                1.0,
+                "guidance on the context frames; 1 is off, other values need a world that was trained with dropout",
+                minimum=0.0,
+                maximum=10.0,
+            ),
             "noise_level": Option(
                 0.0,
                 "noise added to the context, in latent units",

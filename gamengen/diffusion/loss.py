@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+import tyro
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
@@ -23,10 +25,10 @@ USUAL_SHARE = 0.1
 class LossConfig:
     """How contexts are corrupted and errors weighted."""
 
-    max_noise_level: float = MAX_NOISE_LEVEL
+    max_noise_level: Annotated[float, tyro.conf.arg(aliases=("--noise_aug_max",))] = MAX_NOISE_LEVEL
     clean_context_share: float = 0.3
     """Share of samples whose context gets no noise: what play sees."""
-    context_dropout: float = 0.1
+    context_dropout: Annotated[float, tyro.conf.arg(aliases=("--conditioning_dropout_prob",))] = 0.1
     """Share of samples whose context frames are all zero, for guidance. Actions are never dropped."""
     terminal_share: float = 0.5
     """Share of samples at the last timestep, the only one that 1-step play uses."""

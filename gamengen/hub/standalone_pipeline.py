@@ -209,13 +209,15 @@ class DreamPipeline(DiffusionPipeline):
         positions = torch.cat([(distance * frequencies).sin(), (distance * frequencies).cos()], dim=1).to(device)
         tokens = torch.cat([one_hot, positions.expand(len(noisy), -1, -1)], dim=-1)
         condition = torch.cat([F.one_hot(buckets, count).float(), one_hot[:, -1]], dim=-1)
-        level = [torch.tensor([x]).view(1, 1, 1, 1).to(device) for x in self.level(timestep)]
+        signal, noise_scale = (torch.tensor([x]).view(1, 1, 1, 1).to(device) for x in self.level(timestep))
         planes = [noisy, context.flatten(1, 2)]
         if self.scene is not None:
             median = self.scene["median"].to(noisy)
-            expected = self.after(context[:, -1])
-            difference = _difference(noisy, *expected, *level).to(noisy.dtype)
-            planes = [difference, (context - median).flatten(1, 2), median.expand(len(noisy), -1, -1, -1)]
+            mean, deviation = self.after(context[:, -1])
+            total = signal**2 * deviation**2 + noise_scale**2
+            difference = signal * deviation**2 / total * (noisy - signal * mean)
+            clean, spread = mean + difference, (deviation / total.sqrt()).sqrt()
+            planes = [difference.to(noisy), (context - median).flatten(1, 2), median.expand(len(noisy), -1, -1, -1)]
         if self.settings["action_planes"]:
             planes.append(one_hot.flatten(1)[:, :, None, None].to(noisy.dtype).expand(-1, -1, *noisy.shape[2:]))
         output: Tensor = self.unet(
@@ -227,7 +229,12 @@ class DreamPipeline(DiffusionPipeline):
         )[0]
         if self.scene is None:
             return output
-        return self.with_scene(output, noisy, *expected, *level).to(noisy.dtype)
+        # The network predicts only what the scene and what rests in the newest frame do not tell.
+        kind = self.settings["prediction_type"]
+        told = {"epsilon": noisy - signal * clean, "flow": noisy - clean, "v_prediction": signal * noisy - clean}
+        scale = {"epsilon": signal, "sample": noise_scale}.get(kind, torch.ones_like(signal))
+        known = told[kind] / noise_scale if kind in told else clean
+        return (known + scale * spread * output).to(noisy.dtype)
 
     def after(self, newest: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation (B, C, h, w) of what is expected after the newest frame: a cell that rests at one of a few
@@ -239,26 +246,9 @@ class DreamPipeline(DiffusionPipeline):
         least, which = (newest.float().unsqueeze(1) - scene["rests"]).square().sum(2).min(1, keepdim=True)
         index = which.unsqueeze(2).expand(-1, 1, *newest.shape[1:])
         value = scene["rests"].expand(len(newest), *scene["rests"].shape).gather(1, index).squeeze(1)
-        return (
-            torch.where(least.isfinite(), value, scene["median"]),
-            torch.where(least.isfinite(), scene["rest_deviation"], scene["deviation"]),
-        )
-
-    def with_scene(
-        self, output: Tensor, noisy: Tensor, mean: Tensor, deviation: Tensor, signal: Tensor, noise_scale: Tensor
-    ) -> Tensor:
-        """The network predicts only what the scene and what rests in the newest frame do not tell."""
-        total = signal**2 * deviation**2 + noise_scale**2
-        clean = mean + _difference(noisy, mean, deviation, signal, noise_scale)
-        spread = (deviation / total.sqrt()).sqrt()
-        kind = self.settings["prediction_type"]
-        if kind == "v_prediction":
-            return (signal * noisy - clean) / noise_scale + spread * output
-        if kind == "flow":
-            return (noisy - clean) / noise_scale + spread * output
-        if kind == "epsilon":
-            return (noisy - signal * clean) / noise_scale + signal * spread * output
-        return clean + noise_scale * spread * output
+        rests = least.isfinite()
+        mean = torch.where(rests, value, scene["median"])
+        return mean, torch.where(rests, scene["rest_deviation"], scene["deviation"])
 
     def noise(self, name: str, shape: Sequence[int]) -> Tensor:
         """Standard normal (1, *shape): a function of the seed, the frame's number and the name alone, from the CPU."""
@@ -276,12 +266,6 @@ def _key(*counters: int | str) -> int:
         else:
             digest.update(b"i" + struct.pack("<q", counter))
     return int.from_bytes(digest.digest(), "little") >> 1
-
-
-def _difference(noisy: Tensor, mean: Tensor, deviation: Tensor, signal: Tensor, noise_scale: Tensor) -> Tensor:
-    """How far the clean latents are from the mean, for all that the deviation and the noisy ones tell."""
-    total = signal**2 * deviation**2 + noise_scale**2
-    return signal * deviation**2 / total * (noisy - signal * mean)
 
 
 def _levels(scheduler: DDIMScheduler | FlowMatchEulerDiscreteScheduler) -> tuple[Tensor, Tensor]:
