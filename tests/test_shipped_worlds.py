@@ -9,15 +9,16 @@ import pytest
 
 from gamengen.loading import load_start_states, load_world
 from gamengen.manifest import verify_manifest
-from gamengen.objects import read_objects
+from gamengen.objects import read_grids, read_numbers, read_objects
 
 ROOT = Path(__file__).resolve().parent.parent
 WORLDS = sorted(file.parent for file in (ROOT / "worlds").glob("*/model_index.json"))
 MAX_BYTES = 16_000_000
+BREAKOUT = "ALE/Breakout-v5"
 
 
 def test_there_is_a_world_to_play_at_once() -> None:
-    assert "pong" in [world.name for world in WORLDS]
+    assert {"pong", "breakout"} <= {world.name for world in WORLDS}
 
 
 @pytest.mark.parametrize("folder", WORLDS, ids=lambda folder: folder.name)
@@ -43,3 +44,23 @@ def test_pongs_paddle_goes_where_the_keys_say() -> None:
         assert frames.shape == (2, 210, 160, 3) and frames.dtype == np.uint8
         up, down = read_objects(frames, "ALE/Pong-v5")["own_paddle"].y
         assert up < 60 and down > 170
+
+
+def test_breakouts_wall_stands_and_its_paddle_goes_where_the_keys_say() -> None:
+    """From real starts, 200 frames with one denoising step: gaps stay gaps, no score is lost, left is left."""
+    starts = load_start_states(ROOT / "worlds/breakout")
+    assert len(starts) >= 16
+    worn = [start for start in starts if (read_grids(start.frames[-1:], BREAKOUT)["bricks"] < 0.5).sum() >= 5][:2]
+    world = load_world(ROOT / "worlds/breakout", num_worlds=2, num_inference_steps=1)
+    world.reset(worn, seeds=[0, 0])
+    meanings = [action.meaning for action in world.contract.game.actions]
+    right, left = meanings.index("RIGHT"), meanings.index("LEFT")
+    shown = np.stack([world.step([right, left]).frames for _ in range(200)], axis=1)
+    for start, frames in zip(worn, shown, strict=True):
+        before, after = (read_grids(f[-1:], BREAKOUT)["bricks"][0] >= 0.5 for f in (start.frames, frames))
+        assert (after & ~before).sum() <= 2, "bricks came back"
+        assert (before & ~after).sum() <= 12, "bricks went that nothing can have hit"
+        score = [read_numbers(f[-1:], BREAKOUT)["score"][0] for f in (start.frames, frames)]
+        assert score[0] <= score[1] <= score[0] + 40
+    at = [read_objects(frames[20:21], BREAKOUT)["own_paddle"].x[0] for frames in shown]
+    assert at[0] > 130 and at[1] < 30
