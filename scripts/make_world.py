@@ -77,11 +77,11 @@ PRESETS = {
     # Minutes on 2 CPU cores: time and figures as measured stand in the README, under "Two commands".
     "demo": Config(
         preset="demo",
-        agent=f"--preset demo {SMOOTH} --total_timesteps 3072",
-        episodes=f"--preset demo {SMOOTH} --num_steps 20000 --max_episode_frames 800 --test_share 0.1",
+        agent="--preset demo --total_timesteps 3072",
+        episodes="--preset demo",
         vae="--preset demo",
         latents="--preset demo",
-        unet="--preset demo --event_share 0.1",
+        unet="--preset demo --no-rests",
         decoder="--preset demo",
         evaluation="--preset demo",
         rollout="--num_frames 128 --num_inference_steps 1",

@@ -62,6 +62,9 @@ class Config:
     prediction_type: PredictionType = "v_prediction"
     scene_prior: bool = True
     """Let the UNet predict only what the training split's median picture does not tell."""
+    rests: bool = True
+    """Expect that what rests stays, such as gaps in a wall and digits. For trainings of an hour: a young network turns
+    a part of a digit into another, and that then stays, too."""
     action_planes: bool = True
     """Show the actions to every cell, as planes beside the frames, too."""
     cross_resets: bool = False
@@ -168,7 +171,7 @@ def main(config: Config) -> dict[str, Any]:
     codec, statistics = load_codec(config.latents), read_statistics(config.latents)
     scheduler = build_scheduler(config.prediction_type)
     windows = open_windows(config, contract, state.device)
-    scene = measure_scene(windows["train"].rows, contract.codec, statistics.median)
+    scene = measure_scene(windows["train"].rows, contract.codec, statistics.median, config.rests)
     share = foreground_share(windows["train"].rows, contract.codec, scene, config.loss.moving_threshold)
     loss_fn = LatentDiffusionLoss(config.loss, contract, read_schedule(scheduler), scene, share)
     training = budget(config, len(windows["train"]), state.num_processes)

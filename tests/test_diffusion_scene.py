@@ -191,6 +191,7 @@ def test_measured_over_a_split_it_equals_an_independent_computation() -> None:
     torch.testing.assert_close(scene.median, (median - mean) / std)
     expected = ((rows.arrays - median) / std).square().mean(0).sqrt()
     torch.testing.assert_close(scene.deviation, expected.clamp(min=LEAST_DEVIATION))
+    assert scene.rests is not None and measure_scene(rows, codec, median, with_rests=False).rests is None
 
 
 def test_the_foreground_share_counts_the_frames_in_which_a_cell_has_left_the_median() -> None:

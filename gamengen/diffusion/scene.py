@@ -70,12 +70,13 @@ def normalise(raw: Tensor, codec: CodecContract) -> Tensor:
     return (raw.float() - mean) / std
 
 
-def measure_scene(rows: Rows, codec: CodecContract, median: Tensor) -> Scene:
+def measure_scene(rows: Rows, codec: CodecContract, median: Tensor, with_rests: bool = True) -> Scene:
     """The scene of a split.
 
     Args:
         rows: its raw latents; at most `MAX_ROWS` of them, evenly spread, are looked at.
         median: (C, h, w) raw median latent, as the shards' statistics have it.
+        with_rests: look for the values at which cells rest, too.
     """
     chosen = _spread(rows)
     centre = normalise(median, codec).cpu()
@@ -83,7 +84,9 @@ def measure_scene(rows: Rows, codec: CodecContract, median: Tensor) -> Scene:
     for part in chosen.split(256):
         total += (normalise(rows.gather(part), codec).cpu() - centre).square().sum(0)
     deviation = (total / len(chosen)).sqrt().clamp(min=LEAST_DEVIATION)
-    rests = measure_rests(rows, lambda part: normalise(rows.gather(part), codec).cpu(), deviation)
+    rests = None
+    if with_rests:
+        rests = measure_rests(rows, lambda part: normalise(rows.gather(part), codec).cpu(), deviation)
     return Scene(centre, deviation, rests)
 
 
