@@ -209,12 +209,15 @@ class DreamPipeline(DiffusionPipeline):
         positions = torch.cat([(distance * frequencies).sin(), (distance * frequencies).cos()], dim=1).to(device)
         tokens = torch.cat([one_hot, positions.expand(len(noisy), -1, -1)], dim=-1)
         condition = torch.cat([F.one_hot(buckets, count).float(), one_hot[:, -1]], dim=-1)
-        level = [torch.tensor([x]).view(1, 1, 1, 1).to(device) for x in self.level(timestep)]
+        signal, noise_scale = (torch.tensor([x]).view(1, 1, 1, 1).to(device) for x in self.level(timestep))
         planes = [noisy, context.flatten(1, 2)]
         if self.scene is not None:
             median = self.scene["median"].to(noisy)
-            difference = self.from_median(noisy, *level).to(noisy.dtype)
-            planes = [difference, (context - median).flatten(1, 2), median.expand(len(noisy), -1, -1, -1)]
+            mean, deviation = self.after(context[:, -1])
+            total = signal**2 * deviation**2 + noise_scale**2
+            difference = signal * deviation**2 / total * (noisy - signal * mean)
+            clean, spread = mean + difference, (deviation / total.sqrt()).sqrt()
+            planes = [difference.to(noisy), (context - median).flatten(1, 2), median.expand(len(noisy), -1, -1, -1)]
         if self.settings["action_planes"]:
             planes.append(one_hot.flatten(1)[:, :, None, None].to(noisy.dtype).expand(-1, -1, *noisy.shape[2:]))
         output: Tensor = self.unet(
@@ -226,30 +229,26 @@ class DreamPipeline(DiffusionPipeline):
         )[0]
         if self.scene is None:
             return output
-        return self.with_scene(output, noisy, *level).to(noisy.dtype)
-
-    def from_median(self, noisy: Tensor, signal: Tensor, noise_scale: Tensor) -> Tensor:
-        """How far the clean latents are from the median, for all that the scene's deviation tells."""
-        assert self.scene is not None
-        median, deviation = (self.scene[name].to(noisy.device) for name in ("median", "deviation"))
-        total = signal**2 * deviation**2 + noise_scale**2
-        return signal * deviation**2 / total * (noisy - signal * median)
-
-    def with_scene(self, output: Tensor, noisy: Tensor, signal: Tensor, noise_scale: Tensor) -> Tensor:
-        """The network predicts only what the median picture and its deviation do not tell."""
-        assert self.scene is not None
-        median, deviation = (self.scene[name].to(noisy.device) for name in ("median", "deviation"))
-        total = signal**2 * deviation**2 + noise_scale**2
-        clean = median + self.from_median(noisy, signal, noise_scale)
-        spread = (deviation / total.sqrt()).sqrt()
+        # The network predicts only what the scene and what rests in the newest frame do not tell.
         kind = self.settings["prediction_type"]
-        if kind == "v_prediction":
-            return (signal * noisy - clean) / noise_scale + spread * output
-        if kind == "flow":
-            return (noisy - clean) / noise_scale + spread * output
-        if kind == "epsilon":
-            return (noisy - signal * clean) / noise_scale + signal * spread * output
-        return clean + noise_scale * spread * output
+        told = {"epsilon": noisy - signal * clean, "flow": noisy - clean, "v_prediction": signal * noisy - clean}
+        scale = {"epsilon": signal, "sample": noise_scale}.get(kind, torch.ones_like(signal))
+        known = told[kind] / noise_scale if kind in told else clean
+        return (known + scale * spread * output).to(noisy.dtype)
+
+    def after(self, newest: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation (B, C, h, w) of what is expected after the newest frame: a cell that rests at one of a few
+        recorded values stays at the nearest; elsewhere it is the median."""
+        assert self.scene is not None
+        scene = {name: value.to(newest.device) for name, value in self.scene.items()}
+        if "rests" not in scene:
+            return scene["median"], scene["deviation"]
+        least, which = (newest.float().unsqueeze(1) - scene["rests"]).square().sum(2).min(1, keepdim=True)
+        index = which.unsqueeze(2).expand(-1, 1, *newest.shape[1:])
+        value = scene["rests"].expand(len(newest), *scene["rests"].shape).gather(1, index).squeeze(1)
+        rests = least.isfinite()
+        mean = torch.where(rests, value, scene["median"])
+        return mean, torch.where(rests, scene["rest_deviation"], scene["deviation"])
 
     def noise(self, name: str, shape: Sequence[int]) -> Tensor:
         """Standard normal (1, *shape): a function of the seed, the frame's number and the name alone, from the CPU."""
