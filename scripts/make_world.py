@@ -114,7 +114,7 @@ PRESETS = {
         rollout="--num_frames 512 --num_inference_steps 1",
         evaluation="--num_rollouts 16",
     ),
-    # The same for Breakout, about 2 hours on 2 cores. The shipped weights (75 minutes, in stages): next frame 38 dB,
+    # The same for Breakout, about 2 hours on 2 cores. The shipped weights (70 minutes, in stages): next frame 38 dB,
     # moving pixels 23 dB, own paddle 0.9 px off over 64 frames (README). The console's frame counter, which no picture
     # shows, says on which of two places a ball is served: decisions on every second frame from a fixed beginning see
     # one place only.

@@ -90,6 +90,11 @@ class Config:
     overwrite: bool = False
     """Start over in an output folder of another config."""
 
+    @property
+    def with_rests(self) -> bool:
+        """Without the scene nothing is expected."""
+        return self.rests and self.scene_prior
+
 
 PRESETS = {
     # 20 steps of a UNet of a few thousand parameters: seconds.
@@ -171,7 +176,7 @@ def main(config: Config) -> dict[str, Any]:
     codec, statistics = load_codec(config.latents), read_statistics(config.latents)
     scheduler = build_scheduler(config.prediction_type)
     windows = open_windows(config, contract, state.device)
-    scene = measure_scene(windows["train"].rows, contract.codec, statistics.median, config.rests)
+    scene = measure_scene(windows["train"].rows, contract.codec, statistics.median, config.with_rests)
     share = foreground_share(windows["train"].rows, contract.codec, scene, config.loss.moving_threshold)
     loss_fn = LatentDiffusionLoss(config.loss, contract, read_schedule(scheduler), scene, share)
     training = budget(config, len(windows["train"]), state.num_processes)
