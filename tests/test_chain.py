@@ -52,8 +52,8 @@ def test_from_a_real_game_to_a_rollout_and_again(tmp_path: Path) -> None:
     command = [sys.executable, "scripts/make_world.py", "--preset", "tiny", "--output_dir", str(tmp_path / "run")]
     subprocess.run(command, cwd=ROOT, check=True)
     root = tmp_path / "run"
-    figures = json.loads((root / "eval" / "report.json").read_text())["figures"]
-    assert figures["next_frame"]["codec (ceiling)"]["psnr"] > figures["next_frame"]["1 step"]["psnr"]
+    figures = json.loads((root / "eval" / "report.json").read_text())["metrics"]["next_frame"]["figures"]
+    assert figures["codec (ceiling)/psnr"]["value"] > figures["1 step/psnr"]["value"]
     assert (root / "rollout.gif").stat().st_size > 1000
     world = load_world(root, num_inference_steps=1)
     world.reset(load_start_states(root)[:1], [0])
