@@ -70,8 +70,8 @@ class Config:
     cross_resets: bool = False
     """Let windows run over the reset after a game that was over, so that a dream can begin a new one."""
     event_share: float = 0.0
-    """Share of samples in which something rare comes suddenly, such as a new ball or a point, besides those that the
-    others hold: such things are learnt late. 0: as often as recorded."""
+    """Share of samples in which something rare comes suddenly, such as a new ball or a point, or has just come, besides
+    those that the others hold: such things are learnt late. 0: as often as recorded."""
     max_train_samples: int | None = None
     num_train_epochs: int | None = None
     """Instead of max_train_steps."""
@@ -115,7 +115,7 @@ PRESETS = {
         # Minutes are for what 1-step play needs: no guidance, few other noise levels (docs/experiments.md).
         loss=LossConfig(rarity_limit=2.5, terminal_share=0.75, context_dropout=0.0),
         training=TrainingConfig(
-            max_train_steps=20_000, max_train_minutes=5.5, train_batch_size=8, learning_rate=2e-3,
+            max_train_steps=20_000, max_train_minutes=5.25, train_batch_size=8, learning_rate=2e-3,
             checkpointing_steps=250, validation_steps=0, ema_max_decay=0.99,
         ),
     ),
@@ -213,12 +213,17 @@ def main(config: Config) -> dict[str, Any]:
 
 
 def prefer_events(config: Config, windows: Windows, codec: CodecContract, tell: bool) -> None:
-    """Let windows that bring something rare make up the share that the config asks for, if it asks for one."""
+    """Let windows that bring something rare make up the share that the config asks for, if it asks for one.
+
+    So do the frames after it in which the model can see its own prediction of it: what it has foreseen by half, such as
+    a brick that is hit now or a frame later, is only made whole or taken back there.
+    """
     if config.event_share == 0:
         return
-    count = windows.prefer(surprises(windows.rows, codec, config.loss.moving_threshold), config.event_share)
+    events = surprises(windows.rows, codec, config.loss.moving_threshold)
+    count = windows.prefer(events, config.event_share, after=config.loss.self_rollout_steps)
     if tell:
-        print(f"something rare comes suddenly in {count} of {len(windows)} windows")
+        print(f"something rare comes suddenly in {int(events.sum())} frames, it or its wake in {count} windows")
 
 
 def open_windows(config: Config, contract: WorldContract, device: torch.device) -> dict[str, Windows]:

@@ -40,6 +40,14 @@ def record(folder: Path, test_share: float = 0.5, frame_skip: int = 1) -> None:
     Recorder(folder, game, [Player(RandomPolicy(4))], settings).run()
 
 
+def test_the_paper_s_protocol_is_the_paper_s() -> None:
+    """GameNGen (arXiv 2408.14837), section 5.1: 2048 next frames and 512 videos of 16 and 32 frames, four steps."""
+    scale = PRESETS["paper"].scale
+    assert (scale.num_starts, scale.num_rollouts) == (2048, 512)
+    assert scale.steps == (4,) == scale.rollout_steps and scale.horizon >= 32
+    assert {"next_frame", "rollouts"} <= set(scale.metrics)
+
+
 def test_a_world_of_another_game_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
     tiny_pipeline().save_pretrained(tmp_path / "world")
     record(tmp_path / "data")

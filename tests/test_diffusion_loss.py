@@ -287,7 +287,7 @@ def test_min_snr_weighs_as_its_paper_says() -> None:
 
 @pytest.mark.parametrize("k", [1, 2])
 def test_self_rollout_replaces_exactly_the_newest_frames_by_what_the_model_makes_of_the_right_window(k: int) -> None:
-    loss = make_loss(replace(PLAIN, self_rollout_steps=k, self_rollout_share=0.5))
+    loss = make_loss(replace(PLAIN, self_rollout_steps=k, self_rollout_share=0.7))
     unet, batch, count = tiny_unet(loss.contract), make_batch(loss), 8
     noise = training_noise(0, 0, range(count))
     frames, actions = loss.normalise(batch["context"]), batch["actions"]
@@ -295,14 +295,15 @@ def test_self_rollout_replaces_exactly_the_newest_frames_by_what_the_model_makes
     real = torch.zeros_like(batch["border"])
     context = loss.self_rollout(Denoiser(unet, loss.contract), frames, actions, real, noise)
     assert context.shape == (count, LENGTH, *frames.shape[2:]) and not context.requires_grad
-    replaced = noise.uniform("self_rollout") < 0.5
-    assert 0 < int(replaced.sum()) < count
-    assert torch.equal(context[~replaced], frames[~replaced, -LENGTH:])
-    assert torch.equal(context[:, : LENGTH - k], frames[:, k:LENGTH]), "the older frames stay recorded ones"
+    own = (context != frames[:, -LENGTH:]).flatten(2).any(2)  # (B, L): the model's
+    numbers = own.sum(1)
+    assert set(numbers.tolist()) == set(range(k + 1)), "some samples none, some of them one, some more"
+    for b, number in enumerate(numbers.tolist()):
+        assert own[b].tolist() == [False] * (LENGTH - number) + [True] * number, "the older frames stay recorded ones"
     # Independently: one sample at a time, with the network itself and the formula of 1-step play.
-    for b in replaced.nonzero().flatten().tolist():
+    for b, number in enumerate(numbers.tolist()):
         past = list(frames[b])
-        for step in range(k):
+        for step in range(k - number, k):
             start = Noise([noise.keys[b]]).normal(f"self_rollout_{step}", frames.shape[2:])
             seen = torch.stack(past[step : step + LENGTH])
             tokens, condition = Denoiser(unet, loss.contract).condition(
@@ -317,14 +318,27 @@ def test_self_rollout_replaces_exactly_the_newest_frames_by_what_the_model_makes
         torch.testing.assert_close(context[b, -k:], torch.stack(past[LENGTH:]), rtol=0, atol=1e-5)
 
 
+def test_the_share_of_samples_and_the_number_of_their_own_frames_are_as_asked() -> None:
+    loss = make_loss(replace(PLAIN, self_rollout_steps=2, self_rollout_share=0.6))
+    batch, count = make_batch(loss), 3000
+    frames = loss.normalise(batch["context"])[:1].expand(count, -1, -1, -1, -1)
+    actions, real = batch["actions"][:1].expand(count, -1), torch.zeros((count, frames.shape[1]), dtype=torch.bool)
+    denoiser = Denoiser(tiny_unet(loss.contract), loss.contract)
+    context = loss.self_rollout(denoiser, frames, actions, real, training_noise(0, 0, range(count)))
+    numbers = (context != frames[:, -LENGTH:]).flatten(2).any(2).sum(1)
+    shares = [float((numbers == number).double().mean()) for number in range(3)]
+    assert shares == pytest.approx([0.4, 0.3, 0.3], abs=0.03)
+
+
 @pytest.mark.parametrize("k", [1, 2, 3])
-def test_self_rollout_never_predicts_the_first_frame_or_its_copies(k: int) -> None:
+def test_self_rollout_never_predicts_the_first_frame_or_its_copies(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In play they are real: a world that learnt to start from its own guess of them would drift from the start."""
     loss = make_loss(replace(PLAIN, self_rollout_steps=k, self_rollout_share=1.0))
     windows = Windows(random_rows(loss.contract), loss.contract.game, LENGTH, extra=k)
     batch = windows.at(torch.arange(len(windows)))
     frames = loss.normalise(batch.context)
     denoiser, noise = Denoiser(tiny_unet(loss.contract), loss.contract), training_noise(0, 0, range(len(windows)))
+    monkeypatch.setattr(noise, "uniform", lambda name, shape=(): torch.zeros(len(windows)))  # all k frames
     context = loss.self_rollout(denoiser, frames, batch.actions, batch.border, noise)
     changed = (context != frames[:, -LENGTH:]).flatten(2).any(2)
     age = windows.targets - windows.firsts  # frames of the episode before the target

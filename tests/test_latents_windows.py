@@ -202,10 +202,19 @@ def test_preferred_windows_make_up_their_share_and_the_others_keep_their_order()
     assert at_once == drawn[:40], "a function of the position, however it is asked for"
 
 
+def test_what_follows_an_event_is_preferred_too_inside_its_episode() -> None:
+    windows = Windows(counted_rows([60, 41]), tiny_game(), 3)
+    wanted = torch.zeros(101, dtype=torch.bool)
+    wanted[[7, 8, 30, 59, 60, 100]] = True  # 60 begins an episode: nothing came there
+    assert windows.prefer(wanted, 0.5, after=2) == 9
+    drawn = windows.shuffled(3, range(18)).targets.flatten().tolist()[1::2]
+    assert sorted(drawn) == [7, 8, 9, 10, 30, 31, 32, 59, 100]
+
+
 def test_without_events_the_stream_is_as_before() -> None:
     windows = Windows(counted_rows([20]), tiny_game(), 3)
     plain = windows.shuffled(0, range(30)).targets
-    assert windows.prefer(torch.zeros(20, dtype=torch.bool), 0.5) == 0
+    assert windows.prefer(torch.zeros(20, dtype=torch.bool), 0.5, after=3) == 0
     assert torch.equal(windows.shuffled(0, range(30)).targets, plain)
     with pytest.raises(ValueError, match="0 to below 1"):
         windows.prefer(torch.ones(20, dtype=torch.bool), 1.0)

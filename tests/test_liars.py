@@ -6,6 +6,7 @@ from functools import cache
 
 import pytest
 
+from gamengen.evaluation.action_reading import ActionReading
 from gamengen.evaluation.agent_play import AgentPlay
 from gamengen.evaluation.counterfactual import Counterfactual
 from gamengen.evaluation.delta_psnr import DeltaPsnr
@@ -132,6 +133,27 @@ def test_freezing_after_a_hundred_frames_is_seen_in_a_long_dream() -> None:
     frozen = evaluate(pong_study(Freezes(study.world), training=study.training), [metric])["drift"].figures
     for kind in ("no-op", "random", "recorded"):
         assert 90 <= frozen[f"world, {kind}/inside"].value <= 170 < frozen[f"real game, {kind}/inside"].value
+
+
+@pytest.mark.slow
+def test_actions_are_read_from_the_real_game_and_from_no_liar() -> None:
+    """A reader trained on real frames of Pong finds what was pressed in the real game, and not where a world lies."""
+    game = make_game_contract("ALE/Pong-v5")
+    training = Recordings.of([played_episode(game, 700, seed, split="train") for seed in range(10, 14)])
+    metric = ActionReading(num_starts=4, horizon=48)
+
+    def found(liar: str | None) -> Figures:
+        study = pong_study(training=training)
+        lying = study if liar is None else pong_study(LIARS[liar](study.world), training=training)
+        return evaluate(lying, [metric])["action_reading"].figures
+
+    truth = found(None)
+    assert truth["world/kappa"].value > 0.4 and truth["world/of_ceiling"].value > 0.95
+    for liar in LIARS:
+        lies = found(liar)
+        check_rank(lies, truth)
+        if liar in ("copies the last frame", "ignores actions", "swaps left and right"):
+            assert lies["world/kappa"].value < 0.15, liar
 
 
 @pytest.mark.slow

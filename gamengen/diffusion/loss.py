@@ -42,9 +42,9 @@ class LossConfig:
     """The extra weight grows, at most by this factor, where something is rarer than in a tenth of all frames, and
     falls where it is more often there; 1: the same weight everywhere."""
     self_rollout_steps: int = 1
-    """The newest k context frames may be the model's own 1-step predictions (k)."""
+    """At most k of the newest context frames may be the model's own 1-step predictions (k)."""
     self_rollout_share: float = 0.5
-    """Share of samples whose newest context frames are replaced so."""
+    """Share of samples whose newest context frames are replaced so: 1 to k of them, each number as often."""
     snr_gamma: float | None = None
     """min-SNR weighting; refused with zero terminal SNR, where it is 0 exactly at the timestep of 1-step play."""
     noise_offset: float = 0.0
@@ -128,7 +128,7 @@ class LatentDiffusionLoss:
         return LossOutput(per_sample, {"mse": mse, "mse_last_step": mse.where(terminal, torch.nan)})
 
     def self_rollout(self, denoiser: Denoiser, frames: Tensor, actions: Tensor, border: Tensor, noise: Noise) -> Tensor:
-        """The context (B, L, C, h, w), with its newest k frames predicted by the model itself in some samples.
+        """The context (B, L, C, h, w), with its newest 1 to k frames predicted by the model itself in some samples.
 
         The first frame of an episode and its copies at the border stay: play never predicts them.
 
@@ -137,12 +137,14 @@ class LatentDiffusionLoss:
         k, length = self.config.self_rollout_steps, self.contract.context_length
         if k == 0 or self.config.self_rollout_share == 0:
             return frames[:, -length:]
-        wanted = noise.uniform("self_rollout") < self.config.self_rollout_share
+        # What is left of a draw below the share is even again, and says from which step on.
+        drawn = noise.uniform("self_rollout") / self.config.self_rollout_share
+        begins = torch.where(drawn < 1.0, (drawn * k).long(), k)
         frames = frames.clone()
         with torch.no_grad():
             for step in range(k):
                 newest = length + step  # row of the frame that is predicted
-                replaced = wanted & ~border[:, newest - 1]  # after a copy of the first frame comes the first itself
+                replaced = (begins <= step) & ~border[:, newest - 1]  # after a copy of the first frame comes the first itself
                 # Only those are predicted: the others would be thrown away. One at least, on every rank: where ranks
                 # share the weights (FSDP), all of them must call the network equally often.
                 chosen = replaced.nonzero().flatten() if bool(replaced.any()) else torch.zeros_like(actions[0, :1])

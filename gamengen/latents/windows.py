@@ -140,12 +140,13 @@ class Windows:
         `prefer` and `limit` are settled."""
         return self.at(torch.tensor([self._nth(seed, position) for position in positions]))
 
-    def prefer(self, targets: Tensor, share: float) -> int:
+    def prefer(self, targets: Tensor, share: float, after: int = 0) -> int:
         """Let windows of some targets make up a share of the shuffled stream, each as often as any other of them.
 
         Args:
             targets: bool (rows,).
             share: of all windows drawn, in [0, 1); the others are drawn from all windows as before. 0 prefers none.
+            after: windows whose target comes at most so many frames after one of them are preferred, too.
         Returns:
             How many windows are preferred; with none the stream is as before.
         Raises:
@@ -153,7 +154,9 @@ class Windows:
         """
         if not 0.0 <= share < 1.0:
             raise ValueError(f"share of preferred windows: expected 0 to below 1, got {share}")
-        self._preferred = targets[self.targets].nonzero().flatten()
+        rows = torch.arange(len(targets))
+        last = torch.where(targets, rows, -1 - after).cummax(0).values[self.targets]  # the newest one, up to the target
+        self._preferred = ((last > self.firsts) & (last >= self.targets - after)).nonzero().flatten()
         self._preferred_share = share if len(self._preferred) else 0.0
         return len(self._preferred)
 
