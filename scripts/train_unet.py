@@ -63,15 +63,14 @@ class Config:
     scene_prior: bool = True
     """Let the UNet predict only what the training split's median picture does not tell."""
     rests: bool = True
-    """Expect that what rests stays, such as gaps in a wall and digits. For trainings of an hour: a young network turns
-    a part of a digit into another, and that then stays, too."""
+    """Expect that what rests stays, such as gaps in a wall and digits."""
     action_planes: bool = True
     """Show the actions to every cell, as planes beside the frames, too."""
     cross_resets: bool = False
     """Let windows run over the reset after a game that was over, so that a dream can begin a new one."""
     event_share: float = 0.0
     """Share of samples in which something rare comes suddenly, such as a new ball or a point, or has just come, besides
-    those that the others hold: such things are learnt late. 0: as often as recorded."""
+    those that the others hold. 0: as often as recorded."""
     max_train_samples: int | None = None
     num_train_epochs: int | None = None
     """Instead of max_train_steps."""
@@ -143,8 +142,8 @@ PRESETS = {
         ),
         training=TrainingConfig(
             max_train_steps=700_000, train_batch_size=16, gradient_accumulation_steps=8, gradient_checkpointing=True,
-            optimizer="adafactor", learning_rate=2e-5, lr_scheduler="constant", max_grad_norm=1.0,
-            mixed_precision="bf16", use_ema=False, checkpointing_steps=5000, validation_steps=10_000,
+            optimizer="adafactor", learning_rate=2e-5, lr_scheduler="constant", mixed_precision="bf16", use_ema=False,
+            max_grad_norm=1.0, checkpointing_steps=5000, validation_steps=10_000,
         ),
     ),
 }  # fmt: skip
@@ -213,17 +212,16 @@ def main(config: Config) -> dict[str, Any]:
 
 
 def prefer_events(config: Config, windows: Windows, codec: CodecContract, tell: bool) -> None:
-    """Let windows that bring something rare make up the share that the config asks for, if it asks for one.
+    """Let windows that bring something rare, and those of its wake, make up the share that the config asks for.
 
-    So do the frames after it in which the model can see its own prediction of it: what it has foreseen by half, such as
+    The wake are the frames in which the model can see its own prediction of it: what it has foreseen by half, such as
     a brick that is hit now or a frame later, is only made whole or taken back there.
     """
-    if config.event_share == 0:
-        return
-    events = surprises(windows.rows, codec, config.loss.moving_threshold)
-    count = windows.prefer(events, config.event_share, after=config.loss.self_rollout_steps)
-    if tell:
-        print(f"something rare comes suddenly in {int(events.sum())} frames, it or its wake in {count} windows")
+    if config.event_share > 0:
+        events = surprises(windows.rows, codec, config.loss.moving_threshold)
+        count = windows.prefer(events, config.event_share, after=config.loss.self_rollout_steps)
+        if tell:
+            print(f"something rare comes suddenly in {int(events.sum())} frames, it or its wake in {count} windows")
 
 
 def open_windows(config: Config, contract: WorldContract, device: torch.device) -> dict[str, Windows]:
@@ -264,13 +262,9 @@ def make_unet(config: Config, contract: WorldContract) -> UNet2DConditionModel:
         unet = build_unet(config.denoiser, contract)
     else:
         unet = load_unet(
-            config.pretrained_model_name_or_path,
-            contract,
-            revision=config.revision,
-            variant=config.variant,
-            cache_dir=config.cache_dir,
-            seed=config.training.seed,
-        )
+            config.pretrained_model_name_or_path, contract, revision=config.revision, variant=config.variant,
+            cache_dir=config.cache_dir, seed=config.training.seed,
+        )  # fmt: skip
     return add_lora(unet, config.lora).to(memory_format=torch.channels_last)
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gamengen.diffusion.rests import LEAST_DEVIATION, LEAST_SEEN, MAX_RESTS, Rests, measure_rests
+from gamengen.diffusion.joint_rests import LEAST_SEEN
+from gamengen.diffusion.rests import LEAST_DEVIATION, MAX_RESTS, Rests, measure_rests
 from tests.worlds import random_rows, tiny_contract
 
 LENGTH = 400

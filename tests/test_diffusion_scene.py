@@ -244,6 +244,11 @@ def test_it_travels_with_the_world_folder(tmp_path: Path) -> None:
     read = read_scene(tmp_path).rests
     assert resting.rests is not None and read is not None
     assert torch.equal(read.values, resting.rests.values) and torch.equal(read.deviation, resting.rests.deviation)
+    assert read.groups is None, "as of worlds that were made before cells rested together"
+    groups = torch.arange(resting.median[0].numel()).view(resting.median.shape[1:])
+    write_scene(tmp_path, replace(resting, rests=replace(resting.rests, groups=groups)))
+    together = read_scene(tmp_path).rests
+    assert together is not None and together.groups is not None and torch.equal(together.groups, groups)
     loaded.save_pretrained(tmp_path / "again")
     assert torch.equal(read_scene(tmp_path / "again").median, world.scene.median)
     (tmp_path / "again" / "scene.safetensors").unlink()

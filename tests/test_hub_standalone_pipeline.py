@@ -32,7 +32,7 @@ def test_it_imports_nothing_of_the_package() -> None:
 def world_folder(folder: Path, scene: str, **settings: Any) -> Path:
     """A tiny world, one of whose start states is younger than the context.
 
-    scene: none, median (as worlds were made before scenes had rests), or rests.
+    scene: none, median (as worlds were made before scenes had rests), rests (of cells alone), or groups of them.
     """
     pipeline = tiny_pipeline(**settings)
     contract = pipeline.world_contract
@@ -42,10 +42,13 @@ def world_folder(folder: Path, scene: str, **settings: Any) -> Path:
         shape = contract.codec.array_shape
         torch.manual_seed(1)
         pipeline.scene = Scene(torch.randn(shape), torch.rand(shape) + 0.05)
-        if scene == "rests":
+        if scene in ("rests", "groups"):
             values = torch.randn((3, *shape))
             values[:, :, :3], values[2, :, :, 4:] = torch.inf, torch.inf  # rows without any, columns with two
-            pipeline.scene = replace(pipeline.scene, rests=Rests(values, 0.1 + torch.rand(shape)))
+            groups = torch.arange(shape[1] * shape[2]).view(shape[1:])
+            groups[4:6, 1:4] = groups[4, 1]
+            together = groups if scene == "groups" else None
+            pipeline.scene = replace(pipeline.scene, rests=Rests(values, 0.1 + torch.rand(shape), together))
         torch.nn.init.normal_(pipeline.unet.conv_out.weight, std=0.1)
     pipeline.start_states = [*tiny_starts(1), *tiny_starts(1, frames=2, seed=5)]
     pipeline.save_pretrained(folder)
@@ -58,9 +61,9 @@ def world_folder(folder: Path, scene: str, **settings: Any) -> Path:
         ("v_prediction", "median", 1, {"num_inference_steps": 3}),
         ("v_prediction", "none", 0, {"num_inference_steps": 2, "noise_level": 0.4}),
         ("v_prediction", "rests", 0, {"num_inference_steps": 1, "guidance_scale": 1.5, "noise_level": 0.1}),
-        ("flow", "rests", 0, {"num_inference_steps": 2}),
+        ("flow", "groups", 0, {"num_inference_steps": 2}),
         ("epsilon", "median", 0, {"num_inference_steps": 2}),
-        ("sample", "rests", 1, {"num_inference_steps": 1}),
+        ("sample", "groups", 1, {"num_inference_steps": 1}),
     ],
 )
 def test_it_dreams_the_same_frames(

@@ -2,6 +2,7 @@
 
 schedule          signal and noise levels of the diffusers schedulers
 scene             what stands still, as the preconditioning of the denoiser
+joint_rests       which cells rest together, such as the parts of a digit
 rests             values at which cells rest, such as bricks and digits: the scene's memory
 denoiser          the action-conditioned UNet: build, condition, precondition
 stable_diffusion  a UNet begun from Stable Diffusion; LoRA

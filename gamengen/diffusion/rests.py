@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gamengen.diffusion.joint_rests import LEAST_SEEN, MAX_COMBINATIONS, join_cells
 from gamengen.latents.windows import Rows
 
 MAX_RESTS = 16
@@ -20,8 +21,6 @@ APART = 1.0
 """Distance over the channels from which on two values are two."""
 STILL = 0.5
 """A cell rests when it is no farther than this from where it was a frame before."""
-LEAST_SEEN = 3
-"""Rows that a value must have been found in."""
 MAX_LEFT = 0.1
 """Of a cell's mean squared distance from its median, what may be left after the value is known; else it has none.
 What a paddle or a ball passes is no memory: expected to stay, its remains would."""
@@ -38,9 +37,21 @@ class Rests:
     """float32 (K, C, h, w), inf where a cell has fewer; all of them where it has none."""
     deviation: Tensor
     """float32 (C, h, w): root mean square distance from the value at which the frame before rests."""
+    groups: Tensor | None = None
+    """int64 (h, w): cells of one number have their values together, as the parts of a digit do; None: each alone."""
 
     def to(self, device: torch.device | str) -> Rests:
-        return Rests(self.values.to(device), self.deviation.to(device))
+        groups = None if self.groups is None else self.groups.to(device)
+        return Rests(self.values.to(device), self.deviation.to(device), groups)
+
+    def distances(self, newest: Tensor) -> Tensor:
+        """Squared distance of frames (B, C, h, w) from each value, over the cells of a group: (B, K, h, w)."""
+        distance = (newest.unsqueeze(1) - self.values).square().sum(2)
+        if self.groups is None:
+            return distance
+        numbers, flat = self.groups.flatten(), distance.flatten(2)
+        # At most as many groups as cells: their number need not be fetched from the device.
+        return torch.zeros_like(flat).index_add_(2, numbers, flat)[:, :, numbers].view_as(distance)
 
     def nearest(self, newest: Tensor) -> tuple[Tensor, Tensor]:
         """The value nearest to each cell of the newest frame (B, C, h, w), however far.
@@ -50,8 +61,7 @@ class Rests:
         Returns:
             (B, C, h, w), and bool (B, 1, h, w): whether the cell has values at all.
         """
-        distance = (newest.unsqueeze(1) - self.values).square().sum(2)  # (B, K, h, w)
-        least, which = distance.min(1, keepdim=True)
+        least, which = self.distances(newest).min(1, keepdim=True)
         index = which.unsqueeze(2).expand(-1, 1, *newest.shape[1:])
         value = self.values.expand(len(newest), *self.values.shape).gather(1, index).squeeze(1)
         known = least.isfinite()
@@ -79,9 +89,24 @@ def measure_rests(rows: Rows, arrays_of: Callable[[Tensor], Tensor], deviation: 
     left = squared / count.clamp(min=1)
     rests = (left.sum(0) <= MAX_LEFT * deviation.square().sum(0)) & (count > 0)
     values = torch.where(rests, values, torch.inf)
+    values, groups = _joined(values, rests, rows, spread, arrays_of)
     most = max(1, int(values.isfinite().all(1).sum(0).max()))
     # A cell that never changes stays as sure as it was.
-    return Rests(values[:most], left.sqrt().clamp(min=LEAST_DEVIATION).minimum(deviation))
+    return Rests(values[:most], left.sqrt().clamp(min=LEAST_DEVIATION).minimum(deviation), groups)
+
+
+def _joined(
+    values: Tensor, rests: Tensor, rows: Rows, spread: Tensor, arrays_of: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """The values by combinations of cells that change together, and the groups of cells."""
+    values = torch.cat([values, torch.full((MAX_COMBINATIONS - MAX_RESTS, *values.shape[1:]), torch.inf)])
+    alone = Rests(values, torch.empty(0))
+    labels = torch.cat([alone.distances(arrays_of(part)).argmin(1) for part in spread.split(64)])
+    episode = torch.bucketize(spread, rows.segments[:, 1].contiguous(), right=True)
+    follows = torch.cat([torch.tensor([False]), episode[1:] == episode[:-1]])
+    groups, chosen = join_cells(labels, follows, rests)
+    index = chosen.clamp(min=0).unsqueeze(1).expand_as(values)
+    return torch.where((chosen >= 0).unsqueeze(1), values.gather(0, index), torch.inf), groups
 
 
 def _found(chosen: Tensor, arrays_of: Callable[[Tensor], Tensor], shape: torch.Size) -> Tensor:

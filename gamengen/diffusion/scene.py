@@ -51,8 +51,12 @@ class Scene:
 
     def tensors(self) -> dict[str, Tensor]:
         """All of it, by the names in `scene.safetensors`."""
-        rests = {} if self.rests is None else {"rests": self.rests.values, "rest_deviation": self.rests.deviation}
-        return {"median": self.median, "deviation": self.deviation, **rests}
+        tensors = {"median": self.median, "deviation": self.deviation}
+        if self.rests is not None:
+            tensors |= {"rests": self.rests.values, "rest_deviation": self.rests.deviation}
+            if self.rests.groups is not None:
+                tensors["rest_groups"] = self.rests.groups
+        return tensors
 
     def after(self, newest: Tensor) -> Scene:
         """What is expected after the newest frame (B, C, h, w): median and deviation, or for cells that rest the value
@@ -144,7 +148,9 @@ def read_scene(folder: str | Path) -> Scene:
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing, the world was trained with it: copy the whole world folder again")
     tensors = {name: value.clone() for name, value in load_file(file).items()}
-    rests = Rests(tensors["rests"], tensors["rest_deviation"]) if "rests" in tensors else None
+    rests = None
+    if "rests" in tensors:
+        rests = Rests(tensors["rests"], tensors["rest_deviation"], tensors.get("rest_groups"))
     return Scene(tensors["median"], tensors["deviation"], rests)
 
 
