@@ -12,7 +12,7 @@ from tests.worlds import tiny_contract
 
 
 def counting() -> Tensor:
-    """A digit of ten values over the cells (2, 3), (3, 3) and (3, 4): some change a cell alone; and a lamp beside it."""
+    """A digit of ten values over the cells (2, 3), (3, 3) and (3, 4), and a lamp beside it."""
     arrays = still()
     for row in range(LENGTH):
         digit = row // 40

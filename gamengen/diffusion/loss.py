@@ -144,7 +144,8 @@ class LatentDiffusionLoss:
         with torch.no_grad():
             for step in range(k):
                 newest = length + step  # row of the frame that is predicted
-                replaced = (begins <= step) & ~border[:, newest - 1]  # after a copy of the first frame comes the first itself
+                # After a copy of the first frame comes the first itself.
+                replaced = (begins <= step) & ~border[:, newest - 1]
                 # Only those are predicted: the others would be thrown away. One at least, on every rank: where ranks
                 # share the weights (FSDP), all of them must call the network equally often.
                 chosen = replaced.nonzero().flatten() if bool(replaced.any()) else torch.zeros_like(actions[0, :1])
