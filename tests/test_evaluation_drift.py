@@ -38,6 +38,9 @@ def test_the_real_game_stays_inside_and_equals_itself() -> None:
             if f"world, {kind}/{name}" in figures:
                 assert figures[f"world, {kind}/{name}"].value == figures[f"real game, {kind}/{name}"].value
     assert figures["world, random/sharpness_curve"].value[0] == pytest.approx(1, abs=0.1)
+    (look,) = metric._looks(study, study.world, Place("played-3", 0), ["no-op"], 5)
+    no_longer = metric._read(study, look, "no-op", most=25)  # where the real game itself was taken for something else
+    assert [no_longer[name][0].tolist() for name in ("inside", "stayed", "inside_curve")] == [25, 0, [1, 0]]
     (section,) = metric.sections(figures)
     assert len(section.tables[0].rows) == 6 and {plot.name for plot in section.plots} > {"drift_seen_curve_ball"}
     clip = metric.clip(study, Place("played-3", 10), "world, random/inside")

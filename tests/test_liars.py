@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -162,9 +163,9 @@ def test_no_liar_is_ranked_above_the_real_game_in_breakout(liar: str) -> None:
     game = make_game_contract("ALE/Breakout-v5")
     held_out = Recordings.of([played_episode(game, 80, seed) for seed in (1, 2)])
     world = EmulatorWorld(game, 3)
-    study = Study(world=world, held_out=held_out, real_game=lambda count: EmulatorWorld(game, count))
-    lying = Study(world=LIARS[liar](world), held_out=held_out, real_game=study.real_game)
-    for name in ("next_frame", "rollouts", "counterfactual", "stability"):
+    study = Study(world=world, held_out=held_out, training=held_out, real_game=lambda count: EmulatorWorld(game, count))
+    lying = replace(study, world=LIARS[liar](world))
+    for name in ("next_frame", "rollouts", "counterfactual", "stability", "drift"):
         truth, lies = (evaluate(one, [METRICS[name]])[name].figures for one in (study, lying))
         check_rank(lies, truth)
     world.close()

@@ -96,10 +96,12 @@ class Drift:
         values: dict[str, Values] = {}
         emulator = real_game(study, len(KINDS))
         if emulator is not None:
-            values |= self._values(study, emulator, place, REAL)
+            values |= self._values(study, emulator, place, REAL, {})
+        # What a real game is taken for something else by says nothing about a dream: none counts for longer.
+        most = {kind: values[f"{_label(REAL, kind)}/inside"][0] for kind in KINDS if emulator is not None}
         for setting in self.settings:
             with study.using(setting, study.play_world) as world:
-                values |= self._values(study, world, place, setting.label)
+                values |= self._values(study, world, place, setting.label, most)
         return [Sample(place.episode, place.frame, values)]
 
     def sections(self, figures: Figures) -> list[Section]:
@@ -143,24 +145,27 @@ class Drift:
             looks += _look(study, world, [place] * len(some), actions, stride, some)
         return looks
 
-    def _values(self, study: Study, world: World, place: Place, who: str) -> dict[str, Values]:
+    def _values(
+        self, study: Study, world: World, place: Place, who: str, most: Mapping[str, float]
+    ) -> dict[str, Values]:
         """The raw values of a start's dreams."""
         values: dict[str, Values] = {}
         for kind, look in zip(KINDS, self._looks(study, world, place, KINDS, self.stride), strict=True):
-            values |= {f"{_label(who, kind)}/{name}": value for name, value in self._read(study, look, kind).items()}
+            read = self._read(study, look, kind, most.get(kind, self.horizon))
+            values |= {f"{_label(who, kind)}/{name}": value for name, value in read.items()}
         return values
 
-    def _read(self, study: Study, look: Look, kind: str) -> dict[str, Values]:
+    def _read(self, study: Study, look: Look, kind: str, most: float) -> dict[str, Values]:
         real_frames, frames = self._real_frames(study), look.frames
         distances = real_frames.distances(look)
         when, what = real_frames.first_outside(distances, real_frames.limits_of(kind))
         later, _ = real_frames.first_outside(distances, real_frames.limits_of(kind, self._codec_limits(study)))
-        inside = self.horizon if when is None else when * self.stride
+        inside = min(most, self.horizon if when is None else when * self.stride)
         ends = (np.arange(self.bins) + 1) * self.horizon / self.bins
         values = {
             "inside": np.array([inside, 1.0]),
             "inside_codec": np.array([self.horizon if later is None else later * self.stride, 1.0]),
-            "stayed": np.array([when is None, 1.0]),
+            "stayed": np.array([inside == self.horizon, 1.0]),
             "inside_curve": np.stack([inside >= ends, np.ones(self.bins)]),
             "sharpness_curve": self._curve(real_frames.relative_sharpness(frames)),
             "colours_curve": self._curve(distances[1]),
@@ -244,9 +249,10 @@ _EXPLANATION = (
     "stood still. A dream has left the real frames when the median of one of these over a short window is over 1.5 "
     "times what any real piece from elsewhere reaches, and over what can be seen at all; how long it may stand still "
     "is known from real pieces under the same kind of actions, where there are any, and a picture that only flickers "
-    "stands still. The real game's own rows say how often that alarm is false. A world whose codec shows other colours "
-    "or edges is outside at once; the second column counts real frames through the world's codec as real. The curves "
-    "have no better or worse but the real game's. It cannot tell whether the game is played by its rules."
+    "stands still. The real game's own rows say how often that alarm is false; no dream counts as inside for longer "
+    "than the real game from the same start under the same actions. A world whose codec shows other colours or edges "
+    "is outside at once; the second column counts real frames through the world's codec as real. The curves have no "
+    "better or worse but the real game's. It cannot tell whether the game is played by its rules."
 )
 
 
