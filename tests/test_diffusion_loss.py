@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gamengen.diffusion.denoiser import Denoiser
-from gamengen.diffusion.loss import LatentDiffusionLoss, LossConfig
+from gamengen.diffusion.loss import LatentDiffusionLoss, LossConfig, pseudo_huber
 from gamengen.diffusion.scene import Scene, normalise
 from gamengen.diffusion.schedule import build_scheduler, read_schedule
 from gamengen.latents.windows import Windows
@@ -363,6 +363,33 @@ def test_the_network_is_called_equally_often_whatever_was_drawn(monkeypatch: pyt
     assert counts == {3}
 
 
+def test_the_huber_loss_is_the_mean_square_of_small_errors_and_the_length_of_large_ones() -> None:
+    error = torch.zeros(1, 8, 1, 2)
+    error[0, :, 0, 0], error[0, 3, 0, 1] = 1e-4, 900.0
+    small, large = pseudo_huber(error, 0.5).flatten().tolist()
+    assert small == pytest.approx(1e-4, rel=1e-3)
+    assert large == pytest.approx(2 * 0.5 * (30.0 - 0.5) / 8, rel=1e-3)
+
+
+def test_what_is_uncertain_becomes_the_mean_under_squares_and_the_likelier_under_huber() -> None:
+    """A brick of size 10 that goes in six of ten equal moments: the prediction with the least loss."""
+    gone = 10.0 * (torch.arange(10) < 6).float().view(1, 10, 1, 1, 1)
+    error = (torch.linspace(0, 10, 1001).view(-1, 1, 1, 1, 1) - gone).square().expand(-1, -1, 8, 1, 1)
+    squared = error.mean((1, 2, 3, 4))
+    huber = pseudo_huber(error.flatten(0, 1), LossConfig().huber_c).view(1001, 10).mean(1)
+    assert int(squared.argmin()) / 1000 == pytest.approx(0.6) and int(huber.argmin()) / 1000 > 0.95
+
+
+def test_the_loss_takes_the_type_that_it_is_told() -> None:
+    batch = make_batch(make_loss(PLAIN))
+    found = {}
+    for kind in ("l2", "huber"):
+        loss = make_loss(replace(PLAIN, loss_type=kind, huber_c=0.5))
+        found[kind] = loss({"unet": tiny_unet(loss.contract)}, batch, training_noise(0, 0, range(8)))
+    assert torch.equal(found["l2"].logs["mse"], found["huber"].logs["mse"]), "what is shown is the same"
+    assert bool((found["huber"].per_sample < found["l2"].per_sample).all())
+
+
 def test_no_gradient_flows_through_the_predicted_context() -> None:
     """The gradient is that of a context of constants."""
     loss = make_loss(replace(PLAIN, self_rollout_steps=1, self_rollout_share=1.0))
@@ -397,6 +424,7 @@ def test_self_rollout_under_autocast_leaves_the_weights_their_gradient() -> None
     [
         ({"context_dropout": 1.5}, r"context_dropout: expected a share in \[0, 1\], got 1.5"),
         ({"terminal_share": -0.1}, "terminal_share: expected a share"),
+        ({"huber_c": 0.0}, "huber_c: expected more than 0, got 0.0"),
         ({"self_rollout_steps": -1}, "self_rollout_steps: expected at least 0, got -1"),
     ],
 )

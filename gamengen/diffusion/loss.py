@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import tyro
@@ -45,6 +45,12 @@ class LossConfig:
     """At most k of the newest context frames may be the model's own 1-step predictions (k)."""
     self_rollout_share: float = 0.5
     """Share of samples whose newest context frames are replaced so: 1 to k of them, each number as often."""
+    loss_type: Literal["l2", "huber"] = "l2"
+    """Of a cell's error over its channels. l2: what is uncertain, such as where a ball bounces to, becomes the mean of
+    all that it may be, a few faint balls. huber: beyond `huber_c` only how far counts, not its square, and the likelier
+    one of two becomes the prediction."""
+    huber_c: float = 1.0
+    """Standard deviations of the latents."""
     snr_gamma: float | None = None
     """min-SNR weighting; refused with zero terminal SNR, where it is 0 exactly at the timestep of 1-step play."""
     noise_offset: float = 0.0
@@ -56,6 +62,8 @@ class LossConfig:
         for name in ("clean_context_share", "context_dropout", "terminal_share", "self_rollout_share"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name}: expected a share in [0, 1], got {getattr(self, name)}")
+        if self.huber_c <= 0:
+            raise ValueError(f"huber_c: expected more than 0, got {self.huber_c}")
         if self.rarity_limit < 1:
             raise ValueError(f"rarity_limit: expected a factor of at least 1, got {self.rarity_limit}")
         if any(steps < 2 for steps in self.play_steps):
@@ -123,7 +131,8 @@ class LatentDiffusionLoss:
         weights = self.cell_weights(target, frames[:, -1])
         context, bucket = self.corrupt(context, noise)
         error, terminal = self.denoising_error(denoiser, context, actions[:, -length:], bucket, target, noise)
-        per_sample = (error * weights).mean((1, 2, 3)) / weights.mean((1, 2, 3))
+        cells = error if self.config.loss_type == "l2" else pseudo_huber(error, self.config.huber_c)
+        per_sample = (cells * weights).mean((1, 2, 3)) / weights.mean((1, 2, 3))
         mse = error.detach().mean((1, 2, 3))
         return LossOutput(per_sample, {"mse": mse, "mse_last_step": mse.where(terminal, torch.nan)})
 
@@ -213,3 +222,13 @@ class LatentDiffusionLoss:
             (target - other).abs().amax(1, keepdim=True) > self.config.moving_threshold for other in (newest, expected)
         )
         return 1.0 + self.config.moving_weight * self.rarity.to(target.device) * (moved | foreground)
+
+
+def pseudo_huber(error: Tensor, c: float) -> Tensor:
+    """Squared errors (B, C, h, w) -> (B, 1, h, w): their mean over the channels where a cell's error is far below c,
+    2 c times its length (over C) where it is far above.
+
+    Source: Charbonnier et al. 1994; for models that play in one step, Song and Dhariwal, arXiv 2310.14189.
+    """
+    length = error.sum(1, keepdim=True)
+    return 2 * c * ((length + c**2).sqrt() - c) / error.shape[1]
