@@ -243,7 +243,11 @@ class DreamPipeline(DiffusionPipeline):
         scene = {name: value.to(newest.device) for name, value in self.scene.items()}
         if "rests" not in scene:
             return scene["median"], scene["deviation"]
-        least, which = (newest.float().unsqueeze(1) - scene["rests"]).square().sum(2).min(1, keepdim=True)
+        distance = (newest.float().unsqueeze(1) - scene["rests"]).square().sum(2)  # (B, K, h, w)
+        if "rest_groups" in scene:  # cells that rest together, such as the parts of a digit
+            groups, flat = scene["rest_groups"].flatten(), distance.flatten(2)
+            distance = torch.zeros_like(flat).index_add_(2, groups, flat)[:, :, groups].view_as(distance)
+        least, which = distance.min(1, keepdim=True)
         index = which.unsqueeze(2).expand(-1, 1, *newest.shape[1:])
         value = scene["rests"].expand(len(newest), *scene["rests"].shape).gather(1, index).squeeze(1)
         rests = least.isfinite()
