@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from gamengen.config import parse
 from gamengen.loading import load_start_states, load_world
 from scripts.make_world import PRESETS, check_players, launcher, main, stages
 from tests.counter_env import COUNTER_ENV
+from tests.test_scripts import load
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,8 +28,23 @@ def test_two_ranks_start_by_a_launcher_that_really_starts_two() -> None:
 def test_every_stage_of_every_preset_is_a_script_that_exists() -> None:
     for preset in PRESETS.values():
         for stage in stages(replace(preset, output_dir="runs/any")):
-            script = next(Path(word) for word in stage.command if word.endswith(".py"))
-            assert script.is_file()
+            script = next(word for word in stage.command if word.endswith(".py"))
+            flags = stage.command[stage.command.index(script) + 1 :]
+            parse(load(Path(script)).PRESETS, flags, "")  # leaves where a flag or its value is unknown
+
+
+def test_a_first_training_hands_its_world_to_the_second() -> None:
+    plan = {stage.name: stage.command for stage in stages(replace(PRESETS["breakout"], output_dir="runs/b"))}
+    first, second = plan["first_unet"], plan["unet"]
+    assert list(plan).index("first_unet") + 1 == list(plan).index("unet")
+    output = first[first.index("--output_dir") + 1]
+    assert second[second.index("--pretrained_model_name_or_path") + 1] == f"{output}/world"
+    assert second[second.index("--output_dir") + 1] != output
+    assert "--pretrained_model_name_or_path" not in " ".join(plan_of_one())
+
+
+def plan_of_one() -> list[str]:
+    return next(stage.command for stage in stages(replace(PRESETS["pong"], output_dir="p")) if stage.name == "unet")
 
 
 def test_a_game_without_a_scripted_player_is_refused_before_its_agent_is_trained(
