@@ -120,7 +120,7 @@ PRESETS = {
         rollout="--num_frames 512 --num_inference_steps 1",
         evaluation="--num_rollouts 16",
     ),
-    # The same for Breakout, about 3 hours on 2 cores: first with squared errors, then with a loss that decides. The
+    # The same for Breakout, about 3.5 hours on 2 cores: first with squared errors, then with a loss that decides. The
     # shipped weights had 136 minutes in more stages (docs/experiments.md; figures in the README). The console's frame
     # counter, which no picture shows, says on which of two places a ball is served: decisions on every second frame
     # from a fixed beginning see one place only.
@@ -135,7 +135,7 @@ PRESETS = {
         first_unet=f"{OWN_FRAMES} --context_length 8 --max_train_minutes 100 --ema_max_decay 0.999 --event_share 0.25",
         unet=f"{OWN_FRAMES} --context_length 8 --max_train_minutes 30 --ema_max_decay 0.998 --event_share 0.2 "
         "--loss_type huber --learning_rate 1e-3",
-        decoder="skip",
+        decoder=f"{SHIPPED_VAE} --max_train_minutes 4.5",
         world="--dtype float16 --num_start_states 24",
         rollout="--num_frames 512 --num_inference_steps 1",
         evaluation="--num_rollouts 16",
