@@ -120,7 +120,7 @@ PRESETS = {
         rollout="--num_frames 512 --num_inference_steps 1",
         evaluation="--num_rollouts 16",
     ),
-    # The same for Breakout, about 3.5 hours on 2 cores: first with squared errors, then with a loss that decides. The
+    # The same for Breakout, 3 to 4 hours on 2 cores by its budgets: squared errors, then a loss that decides. The
     # shipped weights had 136 minutes in more stages (docs/experiments.md; figures in the README). The console's frame
     # counter, which no picture shows, says on which of two places a ball is served: decisions on every second frame
     # from a fixed beginning see one place only.
