@@ -18,6 +18,7 @@ import tyro
 from accelerate import PartialState
 from diffusers import UNet2DConditionModel
 
+from gamengen.codecs.palette import measure_palette
 from gamengen.config import parse
 from gamengen.contract import CodecContract, WorldContract
 from gamengen.dataset.start_states import check_filled, read_start_states
@@ -66,6 +67,10 @@ class Config:
     """Expect that what rests stays, such as gaps in a wall and digits."""
     action_planes: bool = True
     """Show the actions to every cell, as planes beside the frames, too."""
+    num_inference_steps: int = 4
+    """Denoising steps that the world is played with unless told otherwise."""
+    palette: bool = True
+    """Show the game's own colours, if the start states have few, in the place of those that are near them."""
     cross_resets: bool = False
     """Let windows run over the reset after a game that was over, so that a dream can begin a new one."""
     event_share: float = 0.0
@@ -110,7 +115,7 @@ PRESETS = {
     # Two processes of make_world: 16 samples a step. Steps and figures: docs/experiments.md.
     "demo": Config(
         preset="demo",
-        denoiser=DenoiserConfig(block_out_channels=(32, 64, 96), layers_per_block=1),
+        num_inference_steps=1, denoiser=DenoiserConfig(block_out_channels=(32, 64, 96), layers_per_block=1),
         # Minutes are for what 1-step play needs: no guidance, few other noise levels (docs/experiments.md).
         loss=LossConfig(rarity_limit=2.5, terminal_share=0.75, context_dropout=0.0),
         training=TrainingConfig(
@@ -178,8 +183,8 @@ def main(config: Config) -> dict[str, Any]:
     scene = measure_scene(windows["train"].rows, contract.codec, statistics.median, config.with_rests)
     share = foreground_share(windows["train"].rows, contract.codec, scene, config.loss.moving_threshold)
     loss_fn = LatentDiffusionLoss(config.loss, contract, read_schedule(scheduler), scene, share)
-    training = budget(config, len(windows["train"]), state.num_processes)
     windows["train"].limit(config.max_train_samples)
+    training = config.training.for_epochs(config.num_train_epochs, len(windows["train"]), state.num_processes)
     global_batch = training.train_batch_size * training.gradient_accumulation_steps * state.num_processes
     windows["train"].check_batch(global_batch)
     prefer_events(config, windows["train"], contract.codec, state.is_main_process)
@@ -245,14 +250,18 @@ def make_contract(config: Config, codec: CodecContract) -> WorldContract:
             f"{config.latents}: frames are {codec.game.frame_height}x{codec.game.frame_width}, --resolution asks for "
             f"{config.resolution[0]}x{config.resolution[1]}"
         )
+    starts = read_start_states(f"{config.latents}/start_states.parquet")
     return WorldContract(
         codec=codec,
         kind=KIND,
         context_length=config.context_length,
         settings=world_settings(
-            config.loss.max_noise_level, config.prediction_type, config.scene_prior, config.action_planes
+            config.loss.max_noise_level, config.prediction_type, config.scene_prior, config.action_planes,
+            noise_planes=config.loss.loss_type == "energy",
+            palette=measure_palette([start.frames for start in starts]) if config.palette else None,
+            num_inference_steps=config.num_inference_steps,
         ),
-    )
+    )  # fmt: skip
 
 
 def make_unet(config: Config, contract: WorldContract) -> UNet2DConditionModel:
@@ -266,16 +275,6 @@ def make_unet(config: Config, contract: WorldContract) -> UNet2DConditionModel:
             cache_dir=config.cache_dir, seed=config.training.seed,
         )  # fmt: skip
     return add_lora(unet, config.lora).to(memory_format=torch.channels_last)
-
-
-def budget(config: Config, num_windows: int, num_processes: int) -> TrainingConfig:
-    """The training config with epochs, if given, counted in steps."""
-    if config.num_train_epochs is None:
-        return config.training
-    training = config.training
-    samples = min(num_windows, config.max_train_samples or num_windows)
-    per_step = training.train_batch_size * training.gradient_accumulation_steps * num_processes
-    return dataclasses.replace(training, max_train_steps=max(1, samples * config.num_train_epochs // per_step))
 
 
 def cost_of(config: Config, unet: UNet2DConditionModel, contract: WorldContract) -> dict[str, str]:

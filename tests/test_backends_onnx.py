@@ -58,6 +58,19 @@ def test_a_world_dreams_the_same_game(options: dict[str, float], cache: Path) ->
     check_same_game(tiny_pipeline(), options, cache)
 
 
+def test_the_games_own_colours_are_part_of_the_graph(tmp_path: Path) -> None:
+    settings = {**tiny_pipeline().world_contract.settings, "palette": [[70, 0, 0], [0, 75, 0]]}
+    pipeline = tiny_pipeline(settings=settings)
+    backend = OnnxBackend(exported(pipeline, tmp_path, lambda text: None), 1)
+    latents = example_inputs(pipeline, 3)[0] * 3
+    expected, plain = pipeline.decode_latents(latents), tiny_pipeline().decode_latents(latents)
+    found = backend.decode(latents)
+    assert found.dtype == torch.uint8
+    # A pixel that is off by one before may lie on the other side of what counts as near.
+    assert float((found != expected).any(-1).float().mean()) < 0.02
+    assert 0.05 < float((expected != plain).any(-1).float().mean()) < 1.0
+
+
 @pytest.mark.parametrize("steps", [1, 4])
 def test_a_world_with_a_scene_dreams_the_same_game(steps: int, cache: Path) -> None:
     """The scene is part of the graph, and the number of worlds still free: the example has two, a game one."""

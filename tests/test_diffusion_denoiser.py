@@ -208,3 +208,24 @@ def test_another_network_runs_in_place_of_the_unet() -> None:
         expected = denoiser(**{**values, "timesteps": torch.tensor([7, 7])})
     torch.testing.assert_close(doubled, expected * 2)
     assert seen[0][1] == (2,), "a network gets one timestep a sample"
+
+
+def test_at_the_last_timestep_the_network_sees_one_number_a_channel_of_the_noise() -> None:
+    settings = {**CONTRACT.settings, "scene_prior": True}
+    scene = Scene(torch.randn(SHAPE), 0.1 + torch.rand(SHAPE))
+    values = {**inputs(64), "timesteps": torch.tensor([999, 499] * 32)}
+    seen = {}
+    for planes in (False, True):
+        contract = replace(CONTRACT, settings={**settings, "noise_planes": True} if planes else settings)
+
+        def network(noisy: Tensor, *rest: Tensor, planes: bool = planes) -> Tensor:
+            seen[planes] = noisy
+            return noisy
+
+        Denoiser(tiny_unet(contract), contract, scene, network=network)(**values)
+    assert torch.equal(seen[True][1::2], seen[False][1::2])
+    last = seen[True][::2]
+    assert not seen[False][::2].any() and torch.equal(last, last[:, :, :1, :1].expand_as(last))
+    numbers = last[:, :, 0, 0]
+    assert float(numbers.std()) == pytest.approx(1.0, abs=0.25) and abs(float(numbers.mean())) < 0.4
+    torch.testing.assert_close(numbers, values["noisy"][::2].flatten(2).sum(2) / (SHAPE[1] * SHAPE[2]) ** 0.5)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gamengen.diffusion.latent_world import LatentWorld
+from gamengen.diffusion.latent_world import LatentWorld, default_steps
 from gamengen.latents.windows import start_window
 from gamengen.noise import play_noise
 from gamengen.world import StartState, World
@@ -319,3 +319,13 @@ def test_half_precision_keeps_its_state_in_float32() -> None:
     expected = play(started(tiny_pipeline()))[1]
     assert states.dtype == torch.float32
     torch.testing.assert_close(states[0], expected[0], rtol=0.1, atol=0.15)
+
+
+def test_a_world_is_played_with_as_many_steps_as_it_was_made_for() -> None:
+    """A world for 1-step play shows ghosts at 4."""
+    for setting, expected in (({}, 4), ({"num_inference_steps": 1}, 1), ({"num_inference_steps": 3}, 3)):
+        pipeline = tiny_pipeline()
+        contract = replace(pipeline.world_contract, settings={**pipeline.world_contract.settings, **setting})
+        world = LatentWorld(tiny_pipeline(settings=contract.settings), 1)
+        assert world.options["num_inference_steps"].value == expected
+        assert default_steps(world.contract) == expected

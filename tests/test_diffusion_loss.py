@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from gamengen.diffusion.denoiser import Denoiser
+from gamengen.diffusion.energy import energy_score
 from gamengen.diffusion.loss import LatentDiffusionLoss, LossConfig, pseudo_huber
+from gamengen.diffusion.rests import Rests
 from gamengen.diffusion.scene import Scene, normalise
 from gamengen.diffusion.schedule import build_scheduler, read_schedule
 from gamengen.latents.windows import Windows
@@ -160,7 +162,7 @@ def test_the_terminal_share_of_samples_is_at_the_last_timestep(share: float) -> 
     recorder, count = Recorder(), 1000
     target = torch.zeros(count, *loss.contract.codec.array_shape)
     context = torch.zeros(count, LENGTH, *loss.contract.codec.array_shape)
-    _, terminal = loss.denoising_error(
+    _, terminal, _ = loss.denoising_error(
         recorder, context, torch.zeros(count, LENGTH), torch.zeros(count), target, training_noise(0, 0, range(count))
     )
     timesteps = recorder.calls[0][1]
@@ -226,7 +228,7 @@ def test_prediction_targets_equal_those_written_by_hand(kind: str) -> None:
     recorder, answer = Recorder(0.25), 0.25
     target = torch.randn(16, *loss.contract.codec.array_shape)
     context, noise = torch.zeros(16, LENGTH, *target.shape[1:]), training_noise(3, 4, range(16))
-    error, _ = loss.denoising_error(recorder, context, torch.zeros(16, LENGTH), torch.zeros(16), target, noise)
+    error, *_ = loss.denoising_error(recorder, context, torch.zeros(16, LENGTH), torch.zeros(16), target, noise)
     timesteps, added = recorder.calls[0][1], noise.normal("target", target.shape[1:])
     if kind == "flow":
         sigma = ((timesteps + 1) / 1000).view(-1, 1, 1, 1)
@@ -256,7 +258,8 @@ def test_input_perturbation_changes_the_input_only() -> None:
     for loss in (plain, perturbed):
         recorder = Recorder()
         noise = training_noise(0, 0, range(4))
-        error, _ = loss.denoising_error(recorder, target.unsqueeze(1), torch.zeros(4, 1), torch.zeros(4), target, noise)
+        context = target.unsqueeze(1)
+        error, *_ = loss.denoising_error(recorder, context, torch.zeros(4, 1), torch.zeros(4), target, noise)
         results.append((recorder.calls[0][0], error))
     assert torch.equal(results[0][1], results[1][1])
     assert not torch.allclose(results[0][0], results[1][0])
@@ -390,6 +393,80 @@ def test_the_loss_takes_the_type_that_it_is_told() -> None:
     assert bool((found["huber"].per_sample < found["l2"].per_sample).all())
 
 
+def make_energy_loss(**settings: Any) -> LatentDiffusionLoss:
+    """Of a world with a scene in whose first rows of cells something rests."""
+    plain = make_loss()
+    contract = replace(
+        plain.contract, settings={**plain.contract.settings, "scene_prior": True, "noise_planes": True}
+    )  # fmt: skip
+    shape = contract.codec.array_shape
+    values = torch.full((2, *shape), torch.inf)
+    values[0, :, :2], values[1, :, :2] = 0.0, 20.0
+    scene = Scene(torch.zeros(shape), torch.ones(shape), Rests(values, torch.ones(shape)))
+    config = replace(PLAIN, loss_type="energy", moving_weight=10.0, rarity_limit=1.0, **settings)
+    return LatentDiffusionLoss(config, contract, plain.schedule, scene)
+
+
+def test_where_the_scene_rests_a_change_weighs_no_more_than_its_absence() -> None:
+    """A past bug: digits turned without a point, because the one frame in a hundred in which they turn weighed 61
+    times what the others did."""
+    loss = make_energy_loss()
+    shape = loss.contract.codec.array_shape
+    still, turned = torch.zeros(1, *shape), torch.zeros(1, *shape)
+    turned[:, :, 1, 2], turned[:, :, 6, 2] = 20.0, 20.0
+    calm, changed = loss.cell_weights(still, still)[0, 0], loss.cell_weights(turned, still)[0, 0]
+    assert torch.equal(calm[:2], changed[:2]) and bool((calm[:2] == 11).all())
+    assert calm[6, 2] == 1 and changed[6, 2] == 11, "elsewhere, such as where a ball may be, it does"
+
+
+def test_the_energy_score_compares_two_noises_of_one_context() -> None:
+    """Independently: both predictions by the network itself, and the score from their frames."""
+    loss = make_energy_loss(terminal_share=1.0)
+    unet, batch, noise = tiny_unet(loss.contract), make_batch(loss), training_noise(0, 0, range(8))
+    torch.nn.init.normal_(unet.conv_out.weight, std=0.5)
+    found = loss({"unet": unet}, batch, noise).per_sample
+    context, actions = loss.normalise(batch["context"]), batch["actions"]
+    target = loss.normalise(batch["targets"])
+    denoiser = Denoiser(unet, loss.contract, loss.scene)
+    clean = []
+    with torch.no_grad():
+        for name in ("target", "other"):
+            start = noise.normal(name, target.shape[1:])
+            clean.append(-denoiser(start, 999, context, actions, torch.zeros(8, dtype=torch.long)))
+    assert float((clean[0] - clean[1]).abs().amax((1, 2, 3)).min()) > 0.01, "it sees the noise"
+    wanted = energy_score(
+        (clean[0] - target) ** 2, (clean[0] - clean[1]) ** 2, torch.ones(8, dtype=torch.bool),
+        loss.context_weights(context[:, -1]), 1.0,
+    )  # fmt: skip
+    torch.testing.assert_close(found.detach(), wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_weights_of_the_energy_score_know_nothing_of_what_was_recorded() -> None:
+    """A digit that turns in one of a hundred frames would be predicted to turn if it weighed a hundred times more."""
+    loss = make_energy_loss(terminal_share=1.0)
+    shape = loss.contract.codec.array_shape
+    newest = torch.zeros(1, *shape)
+    newest[0, 0, 6, 5] = 5.0
+    weights = loss.context_weights(newest)[0, 0]
+    assert bool((weights[:2] == 11).all()), "where the scene rests it may change"
+    assert bool((weights[4:, 3:8] == 11).all()) and weights[3, 5] == 1 and weights[5, 2] == 1
+    batch, noise = make_batch(loss), training_noise(0, 0, range(8))
+    calls = []
+    loss.context_weights = lambda newest: calls.append(newest) or torch.ones(8, 1, *shape[1:])  # type: ignore[method-assign]
+    for change in (0.0, 3.0):
+        loss({"unet": tiny_unet(loss.contract)}, batch | {"targets": batch["targets"] + change}, noise)
+    assert torch.equal(*calls)
+
+
+def test_the_energy_score_is_refused_where_noise_is_not_all_that_is_seen_or_not_seen_at_all() -> None:
+    with pytest.raises(ValueError, match="with epsilon the last timestep still shows the frame"):
+        make_loss(replace(PLAIN, loss_type="energy"), "epsilon")
+    loss = make_energy_loss()
+    contract = replace(loss.contract, settings={**loss.contract.settings, "noise_planes": False})
+    with pytest.raises(ValueError, match="need noise_planes"):
+        LatentDiffusionLoss(loss.config, contract, loss.schedule, loss.scene)
+
+
 def test_no_gradient_flows_through_the_predicted_context() -> None:
     """The gradient is that of a context of constants."""
     loss = make_loss(replace(PLAIN, self_rollout_steps=1, self_rollout_share=1.0))
@@ -404,7 +481,7 @@ def test_no_gradient_flows_through_the_predicted_context() -> None:
     context, bucket = loss.corrupt(context.clone(), noise)
     target = loss.normalise(batch["targets"])
     actions = batch["actions"][:, -LENGTH:]
-    error, _ = loss.denoising_error(Denoiser(unet, loss.contract), context, actions, bucket, target, noise)
+    error, *_ = loss.denoising_error(Denoiser(unet, loss.contract), context, actions, bucket, target, noise)
     error.mean().backward()
     for gradient, parameter in zip(gradients, unet.parameters(), strict=True):
         torch.testing.assert_close(gradient, parameter.grad, rtol=1e-4, atol=1e-6)

@@ -32,22 +32,25 @@ def test_it_imports_nothing_of_the_package() -> None:
 def world_folder(folder: Path, scene: str, **settings: Any) -> Path:
     """A tiny world, one of whose start states is younger than the context.
 
-    scene: none, median (as worlds were made before scenes had rests), rests (of cells alone), or groups of them.
+    scene: none, median (as worlds were made before scenes had rests), rests (of cells alone), groups of them, or
+    those of a world whose network sees noise at the last timestep and which has a palette.
     """
     pipeline = tiny_pipeline(**settings)
     contract = pipeline.world_contract
     if scene != "none":
-        contract = replace(contract, settings={**contract.settings, "scene_prior": True})
+        later = {"noise_planes": True, "palette": [[70, 0, 0], [0, 75, 0]]}
+        more = {"scene_prior": True} | (later if scene == "noise" else {})
+        contract = replace(contract, settings={**contract.settings, **more})
         pipeline = tiny_pipeline(settings["prediction_type"], settings=contract.settings)
         shape = contract.codec.array_shape
         torch.manual_seed(1)
         pipeline.scene = Scene(torch.randn(shape), torch.rand(shape) + 0.05)
-        if scene in ("rests", "groups"):
+        if scene in ("rests", "groups", "noise"):
             values = torch.randn((3, *shape))
             values[:, :, :3], values[2, :, :, 4:] = torch.inf, torch.inf  # rows without any, columns with two
             groups = torch.arange(shape[1] * shape[2]).view(shape[1:])
             groups[4:6, 1:4] = groups[4, 1]
-            together = groups if scene == "groups" else None
+            together = None if scene == "rests" else groups
             pipeline.scene = replace(pipeline.scene, rests=Rests(values, 0.1 + torch.rand(shape), together))
         torch.nn.init.normal_(pipeline.unet.conv_out.weight, std=0.1)
     pipeline.start_states = [*tiny_starts(1), *tiny_starts(1, frames=2, seed=5)]
@@ -62,6 +65,8 @@ def world_folder(folder: Path, scene: str, **settings: Any) -> Path:
         ("v_prediction", "none", 0, {"num_inference_steps": 2, "noise_level": 0.4}),
         ("v_prediction", "rests", 0, {"num_inference_steps": 1, "guidance_scale": 1.5, "noise_level": 0.1}),
         ("flow", "groups", 0, {"num_inference_steps": 2}),
+        ("v_prediction", "noise", 0, {"num_inference_steps": 1}),
+        ("v_prediction", "noise", 1, {"num_inference_steps": 3, "guidance_scale": 1.5}),
         ("epsilon", "median", 0, {"num_inference_steps": 2}),
         ("sample", "groups", 1, {"num_inference_steps": 1}),
     ],

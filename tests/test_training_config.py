@@ -44,3 +44,10 @@ def test_outputs_do_not_share_their_logs() -> None:
     one, other = LossOutput(torch.zeros(2)), LossOutput(torch.zeros(2))
     one.logs["mse"] = torch.zeros(())
     assert not other.logs
+
+
+def test_epochs_are_counted_in_steps_of_all_processes() -> None:
+    config = TrainingConfig(train_batch_size=4, gradient_accumulation_steps=2, max_train_steps=7)
+    assert config.for_epochs(None, 1000, 2) is config
+    assert config.for_epochs(3, 1000, 2).max_train_steps == 187
+    assert config.for_epochs(1, 5, 2).max_train_steps == 1

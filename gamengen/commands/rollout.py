@@ -51,7 +51,8 @@ class Config:
     num_frames: int = 128
     num_starts: int = 2
     """Games side by side, from start states spread over the held-out ones."""
-    num_inference_steps: int = 4
+    num_inference_steps: int | None = None
+    """Denoising steps a frame; the world's own number when not given."""
     guidance_scale: float = 1.0
     noise_level: float = 0.0
     seed: int = 0
@@ -85,7 +86,7 @@ def main(config: Config) -> Rollout | None:
         device=device,
         revision=config.revision,
         variant=config.variant,
-        num_inference_steps=config.num_inference_steps,
+        **({} if config.num_inference_steps is None else {"num_inference_steps": config.num_inference_steps}),
         guidance_scale=config.guidance_scale,
         noise_level=config.noise_level,
     )
@@ -110,7 +111,7 @@ def main(config: Config) -> Rollout | None:
     write_animation(config.output, grid(clips, columns=config.columns), fps=game.fps)
     print(
         f"wrote {config.output}: {len(starts)} starts x {config.num_frames} frames at "
-        f"{config.num_inference_steps} steps, "
+        f"{world.options['num_inference_steps'].value} steps, "
         f"{config.num_frames / seconds:.1f} frames a second with {len(starts)} games side by side"
     )
     if config.save_frames:

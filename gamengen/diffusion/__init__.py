@@ -7,6 +7,7 @@ rests             values at which cells rest, such as bricks and digits: the sce
 denoiser          the action-conditioned UNet: build, condition, precondition
 stable_diffusion  a UNet begun from Stable Diffusion; LoRA
 loss              the loss of the first world: moving cells, self-rollout
+energy            the energy score: each noise draws one of several futures
 validation        what train_unet looks at while it trains
 sampler           context and actions to the next latent, plain functions
 ring              the ring of context latents

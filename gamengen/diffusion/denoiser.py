@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
+from gamengen.codecs.palette import Palette
 from gamengen.contract import WorldContract
 from gamengen.diffusion.scene import Scene, loss_weight, preconditioning
 from gamengen.diffusion.schedule import PredictionType, Schedule, build_scheduler, read_schedule
@@ -71,6 +72,8 @@ class Denoiser:
         self.num_buckets = int(contract.settings["num_noise_buckets"])
         self.positions = sinusoidal_positions(contract.context_length).to(unet.device)
         self.action_planes = bool(contract.settings["action_planes"])
+        # Worlds from before it was a setting have none.
+        self.noise_planes = bool(contract.settings.get("noise_planes", False))
         if contract.settings["scene_prior"] and scene is None:
             raise ValueError("this world was trained with a scene: its scene.safetensors is missing")
         self.prediction_type: PredictionType = contract.settings["prediction_type"]
@@ -111,6 +114,9 @@ class Denoiser:
         )
         factors = preconditioning(*levels, scene.after(context[:, -1]))
         seen = factors.difference(noisy).to(noisy.dtype)
+        if self.noise_planes:
+            last = (each == self.schedule.num_timesteps - 1).view(-1, 1, 1, 1)
+            seen = torch.where(last, noise_planes(noisy), seen)
         output = self._network(seen, each, context - scene.median.to(context.dtype), actions, noise_bucket)
         return factors(self.prediction_type, output, noisy).to(noisy.dtype)
 
@@ -160,6 +166,16 @@ class Denoiser:
         positions = self.positions.to(actions.device).expand(actions.shape[0], -1, -1)
         bucket = F.one_hot(noise_bucket, self.num_buckets).float()
         return torch.cat([one_hot, positions], dim=-1), torch.cat([bucket, one_hot[:, -1]], dim=-1)
+
+
+def noise_planes(noise: Tensor) -> Tensor:
+    """What the network sees of pure noise (B, C, h, w) where it is to choose one of several futures by it: one standard
+    normal number a channel, the same in every cell, so that all cells choose the same future.
+
+    Source: a noise of few numbers for the whole picture makes neighbours agree, FGN (arXiv 2506.10772), section 2.
+    """
+    height, width = noise.shape[2:]
+    return (noise.mean((2, 3), keepdim=True) * math.sqrt(height * width)).expand_as(noise)
 
 
 @functools.cache
@@ -225,10 +241,21 @@ def in_channels(contract: WorldContract) -> int:
 
 
 def world_settings(
-    max_noise_level: float, prediction_type: str, scene_prior: bool = True, action_planes: bool = True
+    max_noise_level: float,
+    prediction_type: str,
+    scene_prior: bool = True,
+    action_planes: bool = True,
+    noise_planes: bool = False,
+    palette: Palette | None = None,
+    num_inference_steps: int | None = None,
 ) -> dict[str, object]:
-    """The `settings` of a latent diffusion world's contract."""
-    return {
+    """The `settings` of a latent diffusion world's contract; what came later stands there only where it is used."""
+    later: dict[str, object] = {
+        "noise_planes": noise_planes,
+        "palette": palette,
+        "num_inference_steps": num_inference_steps,
+    }
+    return {name: value for name, value in later.items() if value} | {
         "scene_prior": scene_prior,
         "action_planes": action_planes,
         "num_noise_buckets": NUM_NOISE_BUCKETS,

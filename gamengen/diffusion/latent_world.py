@@ -22,6 +22,9 @@ from gamengen.latents.windows import start_window
 from gamengen.noise import play_noise
 from gamengen.world import Option, StartState, WorldStep, check_option
 
+DEFAULT_STEPS = 4
+"""Source: GameNGen (arXiv 2408.14837), section 3.3.2."""
+
 
 @dataclass(frozen=True)
 class LatentState:
@@ -45,6 +48,7 @@ class LatentWorld:
         device, dtype: where and in what the network runs; latents between steps stay float32. dtype None is float32,
             and bfloat16 for the backends `compile` and `auto` on a GPU.
         backend, num_threads, cache_dir, progress: as `loading.load_world` takes them.
+        num_inference_steps: None takes what the world was trained to be played with, `default_steps`.
     Raises:
         ValueError: an option, a backend or a number that this world does not have.
         ImportError: the backend's extra is not installed. RuntimeError: the backend cannot be made ready here.
@@ -61,7 +65,7 @@ class LatentWorld:
         num_threads: int | None = None,
         cache_dir: str | Path | None = None,
         progress: Callable[[str], None] | None = None,
-        num_inference_steps: int = 4,
+        num_inference_steps: int | None = None,
         guidance_scale: float = 1.0,
         noise_level: float = 0.0,
     ) -> None:
@@ -82,8 +86,9 @@ class LatentWorld:
         self._seeds = [0] * num_worlds
         self._frame_numbers = [-1] * num_worlds  # -1: never reset
         self._staging: dict[str, Tensor] = {}
+        steps = default_steps(self.contract) if num_inference_steps is None else num_inference_steps
         self._options = {
-            "num_inference_steps": Option(4, "denoising steps a frame", minimum=1, maximum=64),
+            "num_inference_steps": Option(steps, "denoising steps a frame", minimum=1, maximum=64),
             "guidance_scale": Option(
                 1.0,
                 "guidance on the context frames; 1 is off, other values need a world that was trained with dropout",
@@ -97,14 +102,14 @@ class LatentWorld:
                 maximum=float(self.contract.settings["max_noise_level"]),
             ),
         }
-        self.set_option("num_inference_steps", num_inference_steps)
+        self.set_option("num_inference_steps", steps)
         self.set_option("guidance_scale", guidance_scale)
         self.set_option("noise_level", noise_level)
         self.backend, self.backend_choice = make_backend(
             pipeline,
             backend,
             num_worlds=num_worlds,
-            num_inference_steps=num_inference_steps,
+            num_inference_steps=steps,
             num_threads=num_threads,
             cache_dir=cache_dir,
             progress=progress,
@@ -260,3 +265,8 @@ class LatentWorld:
         if any(not 0 <= s < self.num_worlds for s in chosen):
             raise ValueError(f"slots {chosen}: expected 0 to {self.num_worlds - 1}")
         return chosen
+
+
+def default_steps(contract: WorldContract) -> int:
+    """Denoising steps that a world is played with unless told otherwise: its own setting, 4 in worlds from before."""
+    return int(contract.settings.get("num_inference_steps", DEFAULT_STEPS))

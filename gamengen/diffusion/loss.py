@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
+import torch.nn.functional as F
 import tyro
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from gamengen.contract import WorldContract
 from gamengen.diffusion.denoiser import Denoiser
+from gamengen.diffusion.energy import energy_score
 from gamengen.diffusion.scene import Scene, normalise
 from gamengen.diffusion.schedule import Schedule, clean_and_noise, prediction_target
 from gamengen.noise import MAX_NOISE_LEVEL, Noise, add_context_noise, drop_context, noise_bucket
@@ -19,6 +21,8 @@ from gamengen.training.loop import Batch, LossOutput, Modules
 
 USUAL_SHARE = 0.1
 """A cell that is foreground in a tenth of all frames has rarity 1."""
+REACH = 2
+"""Cells that something may move from one frame to the next, as in `scene.surprises`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +49,11 @@ class LossConfig:
     """At most k of the newest context frames may be the model's own 1-step predictions (k)."""
     self_rollout_share: float = 0.5
     """Share of samples whose newest context frames are replaced so: 1 to k of them, each number as often."""
-    loss_type: Literal["l2", "huber"] = "l2"
+    loss_type: Literal["l2", "huber", "energy"] = "l2"
     """Of a cell's error over its channels. l2: what is uncertain, such as where a ball bounces to, becomes the mean of
     all that it may be, a few faint balls. huber: beyond `huber_c` only how far counts, not its square, and the likelier
-    one of two becomes the prediction."""
+    one of two becomes the prediction. energy: each noise gives one of them, as often as it comes
+    (`energy.energy_score`); weights are then a matter of the context alone, and the world's network sees noise."""
     huber_c: float = 1.0
     """Standard deviations of the latents."""
     snr_gamma: float | None = None
@@ -103,8 +108,19 @@ class LatentDiffusionLoss:
                 raise ValueError(
                     f"{name}: training is told {value!r}, the contract promises play {contract.settings[name]!r}"
                 )
+        if config.loss_type == "energy":
+            if float(schedule.signal[-1]) > 0:
+                raise ValueError(
+                    f"loss_type energy judges what pure noise becomes; with {schedule.prediction_type} the last "
+                    "timestep still shows the frame: train with --prediction_type v_prediction"
+                )
+            if contract.settings["scene_prior"] and not contract.settings.get("noise_planes"):
+                raise ValueError("loss_type energy: the contract's settings need noise_planes, play shows noise too")
         self.config, self.contract, self.schedule = config, contract, schedule
         self.scene = scene
+        self.rests = torch.zeros(contract.codec.array_shape[1:], dtype=torch.bool)
+        if scene.rests is not None:
+            self.rests = scene.rests.values[0].isfinite().all(0).cpu()
         share = (
             torch.full(contract.codec.array_shape[1:], USUAL_SHARE) if foreground_share is None else foreground_share
         )
@@ -128,11 +144,19 @@ class LatentDiffusionLoss:
         actions, target = batch["actions"], self.normalise(batch["targets"])
         length = self.contract.context_length
         context = self.self_rollout(denoiser, frames, actions, batch["border"], noise)
-        weights = self.cell_weights(target, frames[:, -1])
+        newest = context[:, -1]
         context, bucket = self.corrupt(context, noise)
-        error, terminal = self.denoising_error(denoiser, context, actions[:, -length:], bucket, target, noise)
-        cells = error if self.config.loss_type == "l2" else pseudo_huber(error, self.config.huber_c)
-        per_sample = (cells * weights).mean((1, 2, 3)) / weights.mean((1, 2, 3))
+        error, terminal, clean = self.denoising_error(
+            denoiser, context, actions[:, -length:], bucket, target, noise
+        )  # fmt: skip
+        if self.config.loss_type == "energy":
+            spread = self.spread(denoiser, context, actions[:, -length:], bucket, clean, terminal, noise)
+            weights = self.context_weights(newest)
+            per_sample = energy_score(error, spread, terminal, weights, self.config.huber_c)
+        else:
+            weights = self.cell_weights(target, frames[:, -1])
+            cells = error if self.config.loss_type == "l2" else pseudo_huber(error, self.config.huber_c)
+            per_sample = (cells * weights).mean((1, 2, 3)) / weights.mean((1, 2, 3))
         mse = error.detach().mean((1, 2, 3))
         return LossOutput(per_sample, {"mse": mse, "mse_last_step": mse.where(terminal, torch.nan)})
 
@@ -189,8 +213,9 @@ class LatentDiffusionLoss:
 
     def denoising_error(
         self, denoiser: Denoiser, context: Tensor, actions: Tensor, bucket: Tensor, target: Tensor, noise: Noise
-    ) -> tuple[Tensor, Tensor]:
-        """Squared error (B, C, h, w) of the prediction, and bool (B,): which samples were at the last timestep."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Squared error (B, C, h, w) of the prediction; bool (B,), which samples were at the last timestep; and the
+        clean frame (B, C, h, w) that the prediction means."""
         count = self.schedule.num_timesteps
         chosen = (noise.uniform("timestep") * len(self.timesteps)).long().clamp(max=len(self.timesteps) - 1)
         timesteps = self.timesteps.to(chosen.device)[chosen]
@@ -203,7 +228,8 @@ class LatentDiffusionLoss:
         seen = added
         if self.config.input_perturbation:
             seen = added + self.config.input_perturbation * noise.normal("perturbation", target.shape[1:])
-        output = denoiser(signal * target + scale * seen, timesteps, context, actions, bucket).float()
+        noisy = signal * target + scale * seen
+        output = denoiser(noisy, timesteps, context, actions, bucket).float()
         wanted = prediction_target(self.schedule.prediction_type, target, added, signal, scale)
         error = (output - wanted) ** 2 * denoiser.loss_weight(timesteps)
         if self.config.snr_gamma is not None:
@@ -212,16 +238,50 @@ class LatentDiffusionLoss:
             # Error of the noise per error of the output.
             per_output = {"epsilon": torch.ones_like(snr), "v_prediction": snr / (snr + 1), "sample": snr}
             error = error * weight * per_output[self.schedule.prediction_type]
-        return error, terminal
+        kind = self.schedule.prediction_type
+        return error, terminal, clean_and_noise(kind, output, noisy, signal, scale)[0]
+
+    def spread(
+        self,
+        denoiser: Denoiser,
+        context: Tensor,
+        actions: Tensor,
+        bucket: Tensor,
+        clean: Tensor,
+        terminal: Tensor,
+        noise: Noise,
+    ) -> Tensor:
+        """Squared difference (B, C, h, w) of the predictions at the last timestep from others, of another noise and
+        without gradient."""
+        # One at least, on every rank, as in `self_rollout`.
+        chosen = terminal.nonzero().flatten() if bool(terminal.any()) else torch.zeros_like(actions[0, :1])
+        start = noise.normal("other", clean.shape[1:])[chosen]
+        with torch.no_grad():
+            other = self.predict_clean(denoiser, context[chosen], actions[chosen], bucket[chosen], start)
+        return (clean - clean.detach().index_copy(0, chosen, other)) ** 2
 
     def cell_weights(self, target: Tensor, newest: Tensor) -> Tensor:
         """(B, 1, h, w): 1, plus `moving_weight` times rarity where the target left the newest frame or is not what the
-        scene expects after it."""
+        scene expects after it.
+
+        And everywhere where the scene rests: a digit that weighed more when it turns would be predicted to turn when
+        that is unlikely. A ball may: two faint ones are better than none.
+        """
         expected = self.scene.to(target.device).after(newest).median
         moved, foreground = (
             (target - other).abs().amax(1, keepdim=True) > self.config.moving_threshold for other in (newest, expected)
         )
-        return 1.0 + self.config.moving_weight * self.rarity.to(target.device) * (moved | foreground)
+        rests = self.rests.to(target.device)
+        return 1.0 + self.config.moving_weight * self.rarity.to(target.device) * (moved | foreground | rests)
+
+    def context_weights(self, newest: Tensor) -> Tensor:
+        """(B, 1, h, w): 1, plus `moving_weight` times rarity within `REACH` cells of what is not scenery in the newest
+        frame (B, C, h, w), and where the scene rests: there it may change."""
+        scene = self.scene.to(newest.device)
+        foreground = (newest - scene.after(newest).median).abs().amax(1, keepdim=True) > self.config.moving_threshold
+        near = F.max_pool2d(foreground.float(), 2 * REACH + 1, stride=1, padding=REACH)
+        near = torch.maximum(near, self.rests.to(newest.device).float())
+        return 1.0 + self.config.moving_weight * self.rarity.to(newest.device) * near
 
 
 def pseudo_huber(error: Tensor, c: float) -> Tensor:

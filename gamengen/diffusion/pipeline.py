@@ -21,6 +21,7 @@ from diffusers import (
 from torch import Tensor
 
 from gamengen.codecs.autoencoder import AutoencoderCodec, align_weights, portable_config
+from gamengen.codecs.palette import nearest_colours
 from gamengen.contract import WorldContract, to_dict, world_from_dict
 from gamengen.dataset.start_states import read_start_states, write_start_states
 from gamengen.diffusion.denoiser import Denoiser, check_unet
@@ -144,12 +145,17 @@ class GameNGenPipeline(DiffusionPipeline):
     def decode_latents(self, latents: Tensor) -> Tensor:
         """Normalised latents (N, C, h, w) -> uint8 frames (N, H, W, 3)."""
         mean, std = self.statistics(latents.device)
-        return self.codec.decode(latents * std + mean)
+        return self.in_palette(self.codec.decode(latents * std + mean))
 
     def decode_tensors(self, latents: Tensor) -> Tensor:
         """`decode_latents` of one batch with nothing but tensors' arithmetic, for those who compile or export it."""
         mean, std = self.statistics(latents.device)
-        return to_frames(self.codec.decode_float(latents * std + mean))
+        return self.in_palette(to_frames(self.codec.decode_float(latents * std + mean)))
+
+    def in_palette(self, frames: Tensor) -> Tensor:
+        """uint8 frames (N, H, W, 3) in the colours of the game, if its contract names them."""
+        palette = self.world_contract.settings.get("palette")
+        return frames if palette is None else nearest_colours(frames, palette)
 
     def statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """The contract's mean and standard deviation of raw latents, (C, 1, 1) each; made once a device."""

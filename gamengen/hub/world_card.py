@@ -221,7 +221,7 @@ _USE_WORLD = """With the package (`pip install gamengen`):
 ```python
 from gamengen.loading import load_start_states, load_world
 
-world = load_world("{repo_id}", num_worlds=1, num_inference_steps=4)
+world = load_world("{repo_id}", num_worlds=1)
 world.reset(load_start_states("{repo_id}")[:1], seeds=[0])
 frame = world.step([0]).frames[0]  # uint8 (H, W, 3) after action 0
 ```
@@ -235,7 +235,7 @@ from diffusers import DiffusionPipeline
 
 dream = DiffusionPipeline.from_pretrained("{repo_id}", custom_pipeline="{repo_id}", trust_remote_code=True)
 dream.reset(start=0, seed=0)
-frame = dream.step(0, num_inference_steps=4)  # the same frame
+frame = dream.step(0)  # the same frame
 ```
 
 Offline give both as the path of a downloaded copy, `custom_pipeline` with `/pipeline.py` behind it."""

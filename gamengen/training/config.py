@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -86,6 +87,13 @@ class TrainingConfig(OptimizerConfig):
             raise ValueError(f"checkpoints_total_limit: expected at least 1, got {self.checkpoints_total_limit}")
         if not 0.0 <= self.ema_max_decay < 1.0:
             raise ValueError(f"ema_max_decay: expected 0 to below 1, got {self.ema_max_decay}")
+
+    def for_epochs(self, epochs: int | None, num_samples: int, num_processes: int) -> TrainingConfig:
+        """The same with epochs over so many samples, if given, in the place of max_train_steps."""
+        if epochs is None:
+            return self
+        per_step = self.train_batch_size * self.gradient_accumulation_steps * num_processes
+        return dataclasses.replace(self, max_train_steps=max(1, num_samples * epochs // per_step))
 
 
 @dataclass(frozen=True)
