@@ -7,6 +7,7 @@ shows is near one of the game's own colours that one is meant.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +25,8 @@ each other is neither: there the decoder has not decided."""
 
 def measure_palette(clips: Sequence[npt.NDArray[np.uint8]]) -> Palette | None:
     """The colours of clips of uint8 frames (N, H, W, 3), sorted; None when there are more than `MAX_COLOURS`."""
-    # Three bytes as one number: many times faster than unique rows.
-    places = np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)
-    colours = np.unique(np.concatenate([np.unique(clip.astype(np.uint32) @ places) for clip in clips]))
+    # Many times faster than unique rows.
+    colours = np.unique(np.concatenate([np.unique(_packed(*np.moveaxis(c.astype(np.uint32), -1, 0))) for c in clips]))
     if len(colours) > MAX_COLOURS:
         return None
     return [[int(c) >> 16, int(c) >> 8 & 255, int(c) & 255] for c in colours]
@@ -35,12 +35,21 @@ def measure_palette(clips: Sequence[npt.NDArray[np.uint8]]) -> Palette | None:
 def nearest_colours(frames: Tensor, palette: Sequence[Sequence[int]]) -> Tensor:
     """uint8 frames (..., H, W, 3) with each pixel that is near a colour of the palette made that colour.
 
-    Whole numbers below 2^24 throughout, so that every device and backend finds the same.
+    Whole numbers below 2^24 throughout, so that every device and backend finds the same; of two that are equally near
+    the first. A colour is one number meanwhile: a plane at a time is twice as fast as pixels of three.
     """
-    colours = torch.tensor(palette, dtype=torch.float32, device=frames.device)
-    values = frames.float()
-    # |v - p|^2 = |v|^2 - (2 v.p - |p|^2)
-    scores = values @ (2.0 * colours.T) - colours.square().sum(1)
-    score, index = scores.max(-1)
-    near = values.square().sum(-1) - score <= float(NEAR**2)
-    return torch.where(near.unsqueeze(-1), colours[index], values).to(torch.uint8)
+    red, green, blue = (plane.contiguous().float() for plane in frames.unbind(-1))
+    shown = _packed(red, green, blue)
+    least = torch.full_like(shown, NEAR**2 + 1)
+    for r, g, b in palette:
+        distance = (red - r).square() + (green - g).square() + (blue - b).square()
+        shown = torch.where(distance < least, float(_packed(r, g, b)), shown)
+        least = torch.minimum(least, distance)
+    upper, middle = (shown / 65536).floor(), (shown / 256).floor()
+    parts = (upper, middle - 256 * upper, shown - 256 * middle)
+    return torch.stack([value.to(torch.uint8) for value in parts], frames.ndim - 1)
+
+
+def _packed(red: Any, green: Any, blue: Any) -> Any:
+    """Three bytes as one number."""
+    return (red * 256 + green) * 256 + blue
