@@ -417,6 +417,10 @@ def test_where_the_scene_rests_a_change_weighs_no_more_than_its_absence() -> Non
     calm, changed = loss.cell_weights(still, still)[0, 0], loss.cell_weights(turned, still)[0, 0]
     assert torch.equal(calm[:2], changed[:2]) and bool((calm[:2] == 11).all())
     assert calm[6, 2] == 1 and changed[6, 2] == 11, "elsewhere, such as where a ball may be, it does"
+    more = LatentDiffusionLoss(
+        replace(loss.config, change_weight=4.0), loss.contract, loss.schedule, loss.scene
+    ).cell_weights(turned, still)[0, 0]
+    assert more[1, 2] == 41 and more[1, 3] == 11 and more[6, 2] == 11
 
 
 def test_the_energy_score_compares_two_noises_of_one_context() -> None:
@@ -501,6 +505,7 @@ def test_self_rollout_under_autocast_leaves_the_weights_their_gradient() -> None
     [
         ({"context_dropout": 1.5}, r"context_dropout: expected a share in \[0, 1\], got 1.5"),
         ({"terminal_share": -0.1}, "terminal_share: expected a share"),
+        ({"change_weight": 0.0}, "change_weight: expected more than 0, got 0.0"),
         ({"huber_c": 0.0}, "huber_c: expected more than 0, got 0.0"),
         ({"self_rollout_steps": -1}, "self_rollout_steps: expected at least 0, got -1"),
     ],

@@ -45,6 +45,9 @@ class LossConfig:
     rarity_limit: float = 6.0
     """The extra weight grows, at most by this factor, where something is rarer than in a tenth of all frames, and
     falls where it is more often there; 1: the same weight everywhere."""
+    change_weight: float = 1.0
+    """Of a cell that rests and changes, such as a digit that turns, in multiples of one that stays: above 1 it is
+    predicted to change where that is less likely than not."""
     self_rollout_steps: int = 1
     """At most k of the newest context frames may be the model's own 1-step predictions (k)."""
     self_rollout_share: float = 0.5
@@ -69,6 +72,8 @@ class LossConfig:
                 raise ValueError(f"{name}: expected a share in [0, 1], got {getattr(self, name)}")
         if self.huber_c <= 0:
             raise ValueError(f"huber_c: expected more than 0, got {self.huber_c}")
+        if self.change_weight <= 0:
+            raise ValueError(f"change_weight: expected more than 0, got {self.change_weight}")
         if self.rarity_limit < 1:
             raise ValueError(f"rarity_limit: expected a factor of at least 1, got {self.rarity_limit}")
         if any(steps < 2 for steps in self.play_steps):
@@ -272,7 +277,8 @@ class LatentDiffusionLoss:
             (target - other).abs().amax(1, keepdim=True) > self.config.moving_threshold for other in (newest, expected)
         )
         rests = self.rests.to(target.device)
-        return 1.0 + self.config.moving_weight * self.rarity.to(target.device) * (moved | foreground | rests)
+        weighs = (moved | foreground | rests) * torch.where(rests & moved, self.config.change_weight, 1.0)
+        return 1.0 + self.config.moving_weight * self.rarity.to(target.device) * weighs
 
     def context_weights(self, newest: Tensor) -> Tensor:
         """(B, 1, h, w): 1, plus `moving_weight` times rarity within `REACH` cells of what is not scenery in the newest
