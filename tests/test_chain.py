@@ -44,7 +44,7 @@ def test_a_first_training_hands_its_world_to_the_second() -> None:
 
 
 def plan_of_one() -> list[str]:
-    return next(stage.command for stage in stages(replace(PRESETS["pong"], output_dir="p")) if stage.name == "unet")
+    return next(stage.command for stage in stages(replace(PRESETS["small"], output_dir="p")) if stage.name == "unet")
 
 
 def test_a_game_without_a_scripted_player_is_refused_before_its_agent_is_trained(

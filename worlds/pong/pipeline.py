@@ -38,6 +38,7 @@ from torch import Tensor
 
 FORMAT_VERSION = 1
 POSITION_CHANNELS = 16
+PALETTE_REACH = 64**2
 _SNAPSHOT = re.compile(r"/models--([^/]+?)--([^/]+)/snapshots/([0-9a-f]{40})/?$")
 
 
@@ -100,12 +101,13 @@ class DreamPipeline(DiffusionPipeline):
 
     @torch.inference_mode()
     def step(
-        self, action: int, *, num_inference_steps: int = 4, guidance_scale: float = 1.0, noise_level: float = 0.0
+        self, action: int, *, num_inference_steps: int | None = None, guidance_scale: float = 1, noise_level: float = 0
     ) -> np.ndarray:
         """The next frame, uint8 (H, W, 3).
 
         Args:
             action: an id of the action table, `contract["codec"]["game"]["actions"]`.
+            num_inference_steps: as many as the settings say when None, 4 if they do not.
             guidance_scale: how much more the past counts; 1 is off.
             noise_level: noise added to the context, at most `max_noise_level` of the settings.
         Raises:
@@ -122,12 +124,17 @@ class DreamPipeline(DiffusionPipeline):
         context = self.context.to(self.unet.dtype)
         if noise_level > 0:
             context = context + noise_level * self.noise("context", context.shape[1:]).to(context)
-        latent = self.sample(context, noise_level, num_inference_steps, guidance_scale)
+        steps = self.settings.get("num_inference_steps", 4) if num_inference_steps is None else num_inference_steps
+        latent = self.sample(context, noise_level, steps, guidance_scale)
         self.context = torch.cat([self.context[:, 1:], latent.float().unsqueeze(1)], dim=1)
         self.actions = self.actions.roll(-1, dims=1)
         self.frame_number += 1
         pixels = self.decode(latent).float().add(1.0).mul(127.5).clamp(0.0, 255.0).round().to(torch.uint8)
-        frame: np.ndarray = pixels[0].movedim(0, -1).contiguous().cpu().numpy()
+        frame: np.ndarray = pixels[0].movedim(0, -1).cpu().numpy()
+        if self.settings.get("palette"):  # pixels near one of the game's few colours become it
+            colours = np.array(self.settings["palette"], dtype=np.int64)
+            far = ((frame[..., None, :].astype(np.int64) - colours) ** 2).sum(-1)
+            frame = np.where(far.min(-1)[..., None] <= PALETTE_REACH, colours[far.argmin(-1)], frame).astype(np.uint8)
         return frame
 
     def __call__(self, actions: Sequence[int], *, start: int = 0, seed: int = 0, **options: Any) -> np.ndarray:
@@ -217,6 +224,8 @@ class DreamPipeline(DiffusionPipeline):
             total = signal**2 * deviation**2 + noise_scale**2
             difference = signal * deviation**2 / total * (noisy - signal * mean)
             clean, spread = mean + difference, (deviation / total.sqrt()).sqrt()
+            if self.settings.get("noise_planes") and timestep == len(self.signal) - 1:  # chooses one of several futures
+                difference = (noisy.mean((2, 3), keepdim=True) * math.sqrt(noisy[0, 0].numel())).expand_as(noisy)
             planes = [difference.to(noisy), (context - median).flatten(1, 2), median.expand(len(noisy), -1, -1, -1)]
         if self.settings["action_planes"]:
             planes.append(one_hot.flatten(1)[:, :, None, None].to(noisy.dtype).expand(-1, -1, *noisy.shape[2:]))
@@ -264,11 +273,8 @@ class DreamPipeline(DiffusionPipeline):
 def _key(*counters: int | str) -> int:
     digest = hashlib.blake2b(digest_size=8)
     for counter in counters:
-        if isinstance(counter, str):
-            data = counter.encode()
-            digest.update(b"s" + struct.pack("<q", len(data)) + data)
-        else:
-            digest.update(b"i" + struct.pack("<q", counter))
+        data = counter.encode() if isinstance(counter, str) else b""
+        digest.update(b"s" + struct.pack("<q", len(data)) + data if data else b"i" + struct.pack("<q", counter))
     return int.from_bytes(digest.digest(), "little") >> 1
 
 
