@@ -30,6 +30,7 @@ from gamengen.config import parse
 from gamengen.contract import read_game_contract
 from gamengen.diffusion.latent_world import LatentWorld
 from gamengen.diffusion.loss import LatentDiffusionLoss, LossConfig
+from gamengen.diffusion.scene import Scene
 from gamengen.diffusion.schedule import read_schedule
 from gamengen.durable import read_json, write_json
 from gamengen.latents.shards import load_codec, load_table
@@ -176,7 +177,9 @@ def training_parts(config: Config, run: Path) -> tuple[Modules, LatentDiffusionL
     pipeline = load_pipeline(run, parts=True)
     contract = pipeline.world_contract
     loss = LossConfig(max_noise_level=contract.settings["max_noise_level"])
-    loss_fn = LatentDiffusionLoss(loss, contract, read_schedule(pipeline.scheduler), pipeline.scene)
+    shape = contract.codec.array_shape
+    scene = pipeline.scene or Scene(torch.zeros(shape), torch.ones(shape))  # time does not ask for what stands still
+    loss_fn = LatentDiffusionLoss(loss, contract, read_schedule(pipeline.scheduler), scene)
     table = load_table(run / "latents", "train")
     windows = Windows(table, contract.game, contract.context_length, extra=loss.self_rollout_steps)
 

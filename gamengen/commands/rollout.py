@@ -13,7 +13,7 @@ import functools
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -80,13 +80,16 @@ def main(config: Config) -> Rollout | None:
     chosen = np.linspace(0, len(every) - 1, min(config.num_starts, len(every))).round().astype(int)
     starts = [every[i] for i in chosen]
     device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+    steps: dict[str, Any] = (
+        {} if config.num_inference_steps is None else {"num_inference_steps": config.num_inference_steps}
+    )
     world = load_world(
         config.world,
         len(starts),
         device=device,
         revision=config.revision,
         variant=config.variant,
-        **({} if config.num_inference_steps is None else {"num_inference_steps": config.num_inference_steps}),
+        **steps,
         guidance_scale=config.guidance_scale,
         noise_level=config.noise_level,
     )

@@ -92,16 +92,13 @@ class LatentWorld:
             "guidance_scale": Option(
                 1.0,
                 "guidance on the context frames; 1 is off, other values need a world that was trained with dropout",
-                minimum=0.0,
-                maximum=10.0,
+                minimum=0.0, maximum=10.0,
             ),
             "noise_level": Option(
-                0.0,
-                "noise added to the context, in latent units",
-                minimum=0.0,
-                maximum=float(self.contract.settings["max_noise_level"]),
+                0.0, "noise added to the context, in latent units",
+                minimum=0.0, maximum=float(self.contract.settings["max_noise_level"]),
             ),
-        }
+        }  # fmt: skip
         self.set_option("num_inference_steps", steps)
         self.set_option("guidance_scale", guidance_scale)
         self.set_option("noise_level", noise_level)
