@@ -76,6 +76,8 @@ class Config:
     event_share: float = 0.0
     """Share of samples in which something rare comes suddenly, such as a new ball or a point, or has just come, besides
     those that the others hold. 0: as often as recorded."""
+    late_event_share: float = 0.0
+    """Share of the samples in which it comes whose older frames stand still: what is overdue comes."""
     max_train_samples: int | None = None
     num_train_epochs: int | None = None
     """Instead of max_train_steps."""
@@ -225,6 +227,7 @@ def prefer_events(config: Config, windows: Windows, codec: CodecContract, tell: 
     if config.event_share > 0:
         events = surprises(windows.rows, codec, config.loss.moving_threshold)
         count = windows.prefer(events, config.event_share, after=config.loss.self_rollout_steps)
+        windows.delay(events, config.late_event_share)
         if tell:
             print(f"something rare comes suddenly in {int(events.sum())} frames, it or its wake in {count} windows")
 
@@ -234,13 +237,11 @@ def open_windows(config: Config, contract: WorldContract, device: torch.device) 
     return {
         split: Windows(
             load_table(config.latents, split, device=device if config.keep_on_device else "cpu"),
-            contract.game,
-            config.context_length,
-            extra=config.loss.self_rollout_steps,
+            contract.game, config.context_length, extra=config.loss.self_rollout_steps,
             cross_resets=config.cross_resets,
         )
         for split in ("train", "validation")
-    }
+    }  # fmt: skip
 
 
 def make_contract(config: Config, codec: CodecContract) -> WorldContract:

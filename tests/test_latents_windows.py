@@ -218,3 +218,26 @@ def test_without_events_the_stream_is_as_before() -> None:
     assert torch.equal(windows.shuffled(0, range(30)).targets, plain)
     with pytest.raises(ValueError, match="0 to below 1"):
         windows.prefer(torch.ones(20, dtype=torch.bool), 1.0)
+
+
+def test_an_event_comes_late_after_frames_that_stand_still() -> None:
+    windows = Windows(counted_rows([60]), tiny_game(), L)
+    plain = windows.shuffled(3, range(59 * 30))
+    events = torch.zeros(60, dtype=torch.bool)
+    events[[2, 30, 50]] = True
+    windows.delay(events, 0.5)
+    drawn = windows.shuffled(3, range(59 * 30))
+    assert torch.equal(drawn.actions, plain.actions) and torch.equal(drawn.targets, plain.targets)
+    kept: dict[int, list[int]] = {30: [], 50: []}
+    for context, before, target in zip(drawn.context.flatten(1), plain.context.flatten(1), drawn.targets, strict=True):
+        if int(target) in kept:
+            kept[int(target)].append(len(context.unique()))
+            assert context.tolist() == before.clamp(min=float(context.min())).tolist(), "copies of the oldest one kept"
+        else:
+            assert int(target) == 2 or torch.equal(context, before), "what is no event comes as recorded"
+    for counts in kept.values():
+        assert len(counts) == 30 and set(counts) == {1, 2, 3, 4}, "some as recorded, the others from any place on"
+    at_once = [windows.shuffled(3, [p]).context.flatten().tolist() for p in range(100)]
+    assert at_once == drawn.context[:100].flatten(1).tolist(), "a function of the position, however it is asked for"
+    with pytest.raises(ValueError, match="expected 0 to 1, got 1.5"):
+        windows.delay(events, 1.5)

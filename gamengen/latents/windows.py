@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from gamengen.contract import GameContract
-from gamengen.noise import key_of
+from gamengen.noise import Noise, key_of
 from gamengen.world import StartState
 
 
@@ -123,22 +123,37 @@ class Windows:
         self.firsts = torch.cat([torch.full((b - a - 1,), a) for a, b in segments if b > a] or [torch.arange(0)]).long()
         self._order: dict[str, tuple[tuple[int, int], Tensor]] = {}
         self._preferred, self._preferred_share = torch.arange(0), 0.0
+        self._events, self._late_share = torch.zeros(len(rows.actions), dtype=torch.bool), 0.0
 
     def __len__(self) -> int:
         return len(self.targets)
 
-    def at(self, positions: Tensor) -> WindowBatch:
-        """The windows of int64 (B,) positions in 0 .. len - 1."""
+    def at(self, positions: Tensor, kept: Tensor | None = None) -> WindowBatch:
+        """The windows of int64 (B,) positions in 0 .. len - 1.
+
+        Args:
+            kept: int64 (B,), at least 1: only so many of the newest frames before the target are as recorded, the older
+                ones repeat the oldest of them, with the actions as recorded. None: all are.
+        """
         targets = self.targets[positions]
         rows, border = window_rows(targets - 1, self.firsts[positions], self.length)
         actions = window_actions(self.rows.actions, rows, border, self.noop_action)
+        if kept is not None:
+            rows = torch.maximum(rows, (targets - kept).unsqueeze(1))
         arrays = self.rows.gather(torch.cat([rows, targets.unsqueeze(1)], dim=1))
         return WindowBatch(arrays[:, :-1], actions, arrays[:, -1], border)
 
     def shuffled(self, seed: int, positions: Sequence[int]) -> WindowBatch:
         """Windows at `positions` of an endless stream of reshuffled epochs; a pure function of its arguments, once
         `prefer` and `limit` are settled."""
-        return self.at(torch.tensor([self._nth(seed, position) for position in positions]))
+        chosen = torch.tensor([self._nth(seed, position) for position in positions])
+        if self._late_share == 0:
+            return self.at(chosen)
+        # What is left of a draw below the share is even again, and says from where on.
+        drawn = Noise([key_of("late", seed, position) for position in positions]).uniform("kept") / self._late_share
+        late = (drawn < 1.0) & self._events[self.targets[chosen]]
+        kept = 1 + (drawn * (self.length - 1)).long().clamp(max=self.length - 2)
+        return self.at(chosen, torch.where(late, kept, self.length))
 
     def prefer(self, targets: Tensor, share: float, after: int = 0) -> int:
         """Let windows of some targets make up a share of the shuffled stream, each as often as any other of them.
@@ -159,6 +174,22 @@ class Windows:
         self._preferred = ((last > self.firsts) & (last >= self.targets - after)).nonzero().flatten()
         self._preferred_share = share if len(self._preferred) else 0.0
         return len(self._preferred)
+
+    def delay(self, targets: Tensor, share: float) -> None:
+        """Let some targets come late in a share of their windows: the frames before seem to have stood still.
+
+        A dream that misses the frame in which something is due, such as a new ball so long after the last one, is
+        where no recording is. Here it sees that what is overdue comes.
+
+        Args:
+            targets: bool (rows,).
+            share: in [0, 1]; of these, 1 to L - 1 of the newest frames, each number as often, are as recorded.
+        Raises:
+            ValueError: a share outside [0, 1].
+        """
+        if not 0.0 <= share <= 1.0:
+            raise ValueError(f"share of late windows: expected 0 to 1, got {share}")
+        self._events, self._late_share = targets, share if self.length > 1 else 0.0
 
     def _nth(self, seed: int, position: int) -> int:
         """The window at a position of the stream: preferred ones at even distances, the others between them."""
