@@ -23,9 +23,10 @@ from gamengen.config import parse
 from gamengen.contract import CodecContract, WorldContract
 from gamengen.dataset.start_states import check_filled, read_start_states
 from gamengen.diffusion.denoiser import DenoiserConfig, build_unet, world_settings
+from gamengen.diffusion.drawing import DrawingConfig, prefer_events, prefer_hard
 from gamengen.diffusion.loss import LatentDiffusionLoss, LossConfig
 from gamengen.diffusion.pipeline import KIND, build_pipeline
-from gamengen.diffusion.scene import foreground_share, measure_scene, surprises
+from gamengen.diffusion.scene import foreground_share, measure_scene
 from gamengen.diffusion.schedule import PredictionType, build_scheduler, read_schedule
 from gamengen.diffusion.stable_diffusion import LoraConfig, add_lora, load_unet, without_lora
 from gamengen.diffusion.validation import Validation
@@ -73,11 +74,6 @@ class Config:
     """Show the game's own colours, if the start states have few, in the place of those that are near them."""
     cross_resets: bool = False
     """Let windows run over the reset after a game that was over, so that a dream can begin a new one."""
-    event_share: float = 0.0
-    """Share of samples in which something rare comes suddenly, such as a new ball or a point, or has just come, besides
-    those that the others hold. 0: as often as recorded."""
-    late_event_share: float = 0.0
-    """Share of the samples in which it comes whose older frames stand still: what is overdue comes."""
     max_train_samples: int | None = None
     num_train_epochs: int | None = None
     """Instead of max_train_steps."""
@@ -88,6 +84,7 @@ class Config:
     """Of a UNet from scratch."""
     lora: LoraConfig = field(default_factory=LoraConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    drawing: DrawingConfig = field(default_factory=DrawingConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     hub: HubConfig = field(default_factory=HubConfig)
     """The world is pushed, with the newest checkpoint in a folder beside it."""
@@ -189,7 +186,11 @@ def main(config: Config) -> dict[str, Any]:
     training = config.training.for_epochs(config.num_train_epochs, len(windows["train"]), state.num_processes)
     global_batch = training.train_batch_size * training.gradient_accumulation_steps * state.num_processes
     windows["train"].check_batch(global_batch)
-    prefer_events(config, windows["train"], contract.codec, state.is_main_process)
+    wake = config.loss.self_rollout_steps
+    prefer_events(
+        config.drawing, windows["train"], contract.codec, config.loss.moving_threshold, wake, state.is_main_process
+    )
+    prefer_hard(config.drawing, windows["train"], unet, loss_fn, run.path, wake, training.seed)
 
     def batch_fn(step: int, indices: Any) -> dict[str, torch.Tensor]:
         batch = windows["train"].shuffled(training.seed, [step * global_batch + i for i in indices])
@@ -216,20 +217,6 @@ def main(config: Config) -> dict[str, Any]:
             print(f"pushed: {address}")
         print(f"world: {run.path / 'world'}   {validation.summary()}")
     return figures
-
-
-def prefer_events(config: Config, windows: Windows, codec: CodecContract, tell: bool) -> None:
-    """Let windows that bring something rare, and those of its wake, make up the share that the config asks for.
-
-    The wake are the frames in which the model can see its own prediction of it: what it has foreseen by half, such as
-    a brick that is hit now or a frame later, is only made whole or taken back there.
-    """
-    if config.event_share > 0:
-        events = surprises(windows.rows, codec, config.loss.moving_threshold)
-        count = windows.prefer(events, config.event_share, after=config.loss.self_rollout_steps)
-        windows.delay(events, config.late_event_share)
-        if tell:
-            print(f"something rare comes suddenly in {int(events.sum())} frames, it or its wake in {count} windows")
 
 
 def open_windows(config: Config, contract: WorldContract, device: torch.device) -> dict[str, Windows]:

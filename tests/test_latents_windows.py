@@ -202,6 +202,22 @@ def test_preferred_windows_make_up_their_share_and_the_others_keep_their_order()
     assert at_once == drawn[:40], "a function of the position, however it is asked for"
 
 
+def test_each_of_several_preferences_has_its_share_of_what_is_left() -> None:
+    windows = Windows(counted_rows([60, 41]), tiny_game(), 3)
+    once, again = (torch.zeros(101, dtype=torch.bool) for _ in range(2))
+    once[[7, 50, 80]] = True
+    again[[20, 21]] = True
+    windows.prefer(once, 0.25)
+    before = windows.shuffled(3, range(400)).targets.flatten().tolist()
+    windows.prefer(again, 1 / 3)
+    drawn = windows.shuffled(3, range(400)).targets.flatten().tolist()
+    assert drawn[3::4] == before[3::4], "the first preference is as before"
+    rest = [row for i, row in enumerate(drawn) if i % 4 != 3]
+    assert {tuple(sorted(rest[2:][i : i + 4 : 3])) for i in range(0, 290, 6)} == {(20, 21)}
+    others = [row for i, row in enumerate(before) if i % 4 != 3]
+    assert [row for i, row in enumerate(rest) if i % 3 != 2] == others[:200], "the others keep their order"
+
+
 def test_what_follows_an_event_is_preferred_too_inside_its_episode() -> None:
     windows = Windows(counted_rows([60, 41]), tiny_game(), 3)
     wanted = torch.zeros(101, dtype=torch.bool)

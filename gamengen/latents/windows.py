@@ -122,7 +122,7 @@ class Windows:
         self.targets = torch.cat([torch.arange(a + 1, b) for a, b in segments] or [torch.arange(0)])
         self.firsts = torch.cat([torch.full((b - a - 1,), a) for a, b in segments if b > a] or [torch.arange(0)]).long()
         self._order: dict[str, tuple[tuple[int, int], Tensor]] = {}
-        self._preferred, self._preferred_share = torch.arange(0), 0.0
+        self._preferred: list[tuple[Tensor, float]] = []
         self._events, self._late_share = torch.zeros(len(rows.actions), dtype=torch.bool), 0.0
 
     def __len__(self) -> int:
@@ -160,7 +160,8 @@ class Windows:
 
         Args:
             targets: bool (rows,).
-            share: of all windows drawn, in [0, 1); the others are drawn from all windows as before. 0 prefers none.
+            share: of all windows drawn, in [0, 1); the others are drawn as before: from all windows, or, called again
+                for other targets, of those that the first call leaves. 0 prefers none.
             after: windows whose target comes at most so many frames after one of them are preferred, too.
         Returns:
             How many windows are preferred; with none the stream is as before.
@@ -171,9 +172,10 @@ class Windows:
             raise ValueError(f"share of preferred windows: expected 0 to below 1, got {share}")
         rows = torch.arange(len(targets))
         last = torch.where(targets, rows, -1 - after).cummax(0).values[self.targets]  # the newest one, up to the target
-        self._preferred = ((last > self.firsts) & (last >= self.targets - after)).nonzero().flatten()
-        self._preferred_share = share if len(self._preferred) else 0.0
-        return len(self._preferred)
+        preferred = ((last > self.firsts) & (last >= self.targets - after)).nonzero().flatten()
+        if share > 0 and len(preferred):
+            self._preferred.append((preferred, share))
+        return len(preferred)
 
     def delay(self, targets: Tensor, share: float) -> None:
         """Let some targets come late in a share of their windows: the frames before seem to have stood still.
@@ -193,10 +195,12 @@ class Windows:
 
     def _nth(self, seed: int, position: int) -> int:
         """The window at a position of the stream: preferred ones at even distances, the others between them."""
-        before, after = (math.floor(p * self._preferred_share + 1e-9) for p in (position, position + 1))
-        if after > before:
-            return int(self._preferred[self._drawn("preferred", seed, before, len(self._preferred))])
-        return self._drawn("order", seed, position - before, len(self))
+        for number, (preferred, share) in enumerate(self._preferred):
+            before, after = (math.floor(p * share + 1e-9) for p in (position, position + 1))
+            if after > before:
+                return int(preferred[self._drawn(f"preferred{number or ''}", seed, before, len(preferred))])
+            position -= before
+        return self._drawn("order", seed, position, len(self))
 
     def limit(self, count: int | None) -> None:
         """Keep the first `count` windows only; None keeps all."""
