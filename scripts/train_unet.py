@@ -10,6 +10,7 @@ Example
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -38,6 +39,7 @@ from gamengen.latents.windows import Windows
 from gamengen.run_folder import RunFolder, print_plan
 from gamengen.training.cost import network_cost, plans
 from gamengen.training.loop import TrainingConfig, train
+from gamengen.world import StartState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +157,8 @@ PRESETS = {
 
 def main(config: Config) -> dict[str, Any]:
     state = PartialState(cpu=not torch.cuda.is_available())
-    contract = make_contract(config, read_contract(config.latents))
+    starts = read_start_states(f"{config.latents}/start_states.parquet")
+    contract = make_contract(config, read_contract(config.latents), starts)
     unet = make_unet(config, contract)
     if config.dry_run:
         print_plan("train_unet", config, cost_of(config, unet, contract))
@@ -174,7 +177,6 @@ def main(config: Config) -> dict[str, Any]:
         if state.is_main_process:
             push_run(run.path, config.hub)
         return run.results or {}
-    starts = read_start_states(f"{config.latents}/start_states.parquet")
     check_filled(starts, config.context_length, config.latents)
     codec, statistics = load_codec(config.latents), read_statistics(config.latents)
     scheduler = build_scheduler(config.prediction_type)
@@ -231,14 +233,13 @@ def open_windows(config: Config, contract: WorldContract, device: torch.device) 
     }  # fmt: skip
 
 
-def make_contract(config: Config, codec: CodecContract) -> WorldContract:
-    """The contract of the world that this run makes."""
+def make_contract(config: Config, codec: CodecContract, starts: Sequence[StartState]) -> WorldContract:
+    """The contract of the world that this run makes; the game's colours are those of its start states."""
     if config.resolution is not None and config.resolution != (codec.game.frame_height, codec.game.frame_width):
         raise ValueError(
             f"{config.latents}: frames are {codec.game.frame_height}x{codec.game.frame_width}, --resolution asks for "
             f"{config.resolution[0]}x{config.resolution[1]}"
         )
-    starts = read_start_states(f"{config.latents}/start_states.parquet")
     return WorldContract(
         codec=codec,
         kind=KIND,
