@@ -76,6 +76,9 @@ class Config:
     """Show the game's own colours, if the start states have few, in the place of those that are near them."""
     cross_resets: bool = False
     """Let windows run over the reset after a game that was over, so that a dream can begin a new one."""
+    padded_contexts: bool = True
+    """Train on the first frames of an episode, too, with copies of the first one before it: a world may then start from
+    a single picture. Without them, nothing that has stood still for long looks like the beginning of a game."""
     max_train_samples: int | None = None
     num_train_epochs: int | None = None
     """Instead of max_train_steps."""
@@ -227,7 +230,7 @@ def open_windows(config: Config, contract: WorldContract, device: torch.device) 
         split: Windows(
             load_table(config.latents, split, device=device if config.keep_on_device else "cpu"),
             contract.game, config.context_length, extra=config.loss.self_rollout_steps,
-            cross_resets=config.cross_resets,
+            cross_resets=config.cross_resets, padded=config.padded_contexts,
         )
         for split in ("train", "validation")
     }  # fmt: skip

@@ -257,3 +257,13 @@ def test_an_event_comes_late_after_frames_that_stand_still() -> None:
     assert at_once == drawn.context[:100].flatten(1).tolist(), "a function of the position, however it is asked for"
     with pytest.raises(ValueError, match="expected 0 to 1, got 1.5"):
         windows.delay(events, 1.5)
+
+
+def test_without_padding_every_context_is_as_recorded() -> None:
+    rows = counted_rows([20, 6, 3])
+    windows = Windows(rows, tiny_game(), L, extra=2, padded=False)
+    assert windows.targets.tolist() == [*range(4, 20), 24, 25], "episodes of up to L frames have none"
+    assert not windows.at(torch.arange(len(windows))).border[:, -L:].any()
+    padded = Windows(rows, tiny_game(), L, extra=2)
+    chosen = torch.isin(padded.targets, windows.targets).nonzero().flatten()
+    assert torch.equal(padded.at(chosen).context, windows.at(torch.arange(len(windows))).context)

@@ -111,16 +111,28 @@ class Windows:
         cross_resets: let windows run over the reset between consecutive episodes of one recorder stream, so that a
             dream learns how a new game begins: where a game was over, not where its recording was cut, which nothing
             in the frames announces. Otherwise windows stay inside an episode.
+        padded: let contexts begin before their episode, under the border rule.
     """
 
     def __init__(
-        self, rows: Rows, game: GameContract, context_length: int, *, extra: int = 0, cross_resets: bool = False
+        self,
+        rows: Rows,
+        game: GameContract,
+        context_length: int,
+        *,
+        extra: int = 0,
+        cross_resets: bool = False,
+        padded: bool = True,
     ) -> None:
         self.rows, self.length, self.noop_action = rows, context_length + extra, game.noop_action
         segments = _joined_streams(rows) if cross_resets else [(int(a), int(b)) for a, b in rows.segments]
-        # A segment of n rows has n - 1 targets: every row but its first.
-        self.targets = torch.cat([torch.arange(a + 1, b) for a, b in segments] or [torch.arange(0)])
-        self.firsts = torch.cat([torch.full((b - a - 1,), a) for a, b in segments if b > a] or [torch.arange(0)]).long()
+        # A segment of n rows has n - 1 targets: every row but its first. Frames for self-rollout may be copies: what
+        # is predicted from them is no copy.
+        before = 1 if padded else context_length
+        targets = [torch.arange(a + before, b) for a, b in segments if b > a + before]
+        self.targets = torch.cat(targets or [torch.arange(0)])
+        firsts = [torch.full((b - a - before,), a) for a, b in segments if b > a + before]
+        self.firsts = torch.cat(firsts or [torch.arange(0)]).long()
         self._order: dict[str, tuple[tuple[int, int], Tensor]] = {}
         self._preferred: list[tuple[Tensor, float]] = []
         self._events, self._late_share = torch.zeros(len(rows.actions), dtype=torch.bool), 0.0
