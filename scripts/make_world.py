@@ -116,7 +116,8 @@ PRESETS = {
         latents="--preset demo --start_state_frames 40",
         first_unet=f"{OWN_FRAMES} --context_length 36 --max_train_minutes 100 --ema_max_decay 0.999 --event_share 0.2",
         unet=f"{OWN_FRAMES} --context_length 36 --max_train_minutes 80 --ema_max_decay 0.998 --event_share 0.2 "
-        "--late_event_share 0.8 --no-padded_contexts --hard_share 0.4 --change_weight 4 --loss_type huber --huber_c 5 --learning_rate 1e-3",
+        "--late_event_share 0.8 --no-padded_contexts --hard_share 0.4 --change_weight 4 --loss_type huber --huber_c 5 "
+        "--learning_rate 1e-3",
         decoder="skip",
         world="--dtype float16 --num_start_states 24",
         rollout="--num_frames 512 --num_inference_steps 1",
