@@ -24,7 +24,7 @@ from gamengen.config import parse
 from gamengen.contract import CodecContract, WorldContract
 from gamengen.dataset.start_states import check_filled, read_start_states
 from gamengen.diffusion.denoiser import DenoiserConfig, build_unet, world_settings
-from gamengen.diffusion.drawing import DrawingConfig, prefer_events, prefer_hard
+from gamengen.diffusion.drawing import DrawingConfig, prefer
 from gamengen.diffusion.loss import LatentDiffusionLoss, LossConfig
 from gamengen.diffusion.pipeline import KIND, build_pipeline
 from gamengen.diffusion.scene import foreground_share, measure_scene
@@ -191,11 +191,7 @@ def main(config: Config) -> dict[str, Any]:
     training = config.training.for_epochs(config.num_train_epochs, len(windows["train"]), state.num_processes)
     global_batch = training.train_batch_size * training.gradient_accumulation_steps * state.num_processes
     windows["train"].check_batch(global_batch)
-    wake = config.loss.self_rollout_steps
-    prefer_events(
-        config.drawing, windows["train"], contract.codec, config.loss.moving_threshold, wake, state.is_main_process
-    )
-    prefer_hard(config.drawing, windows["train"], unet, loss_fn, run.path, wake, training.seed)
+    prefer(config.drawing, windows["train"], unet, loss_fn, run.path, training.seed)
 
     def batch_fn(step: int, indices: Any) -> dict[str, torch.Tensor]:
         batch = windows["train"].shuffled(training.seed, [step * global_batch + i for i in indices])

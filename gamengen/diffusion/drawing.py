@@ -56,6 +56,23 @@ class DrawingConfig:
             raise ValueError(f"hard_candidates: expected at least {1 / HARDEST:.0f}, got {self.hard_candidates}")
 
 
+def prefer(
+    config: DrawingConfig,
+    windows: Windows,
+    unet: UNet2DConditionModel,
+    loss_fn: LatentDiffusionLoss,
+    folder: Path,
+    seed: int,
+) -> None:
+    """Let the training split's windows be drawn as the config says; every rank calls this.
+
+    The wake of an event and of a hard window is as long as the model's own frames in a context may be.
+    """
+    wake, threshold = loss_fn.config.self_rollout_steps, loss_fn.config.moving_threshold
+    prefer_events(config, windows, loss_fn.contract.codec, threshold, wake, PartialState().is_main_process)
+    prefer_hard(config, windows, unet, loss_fn, folder, wake, seed)
+
+
 def prefer_events(
     config: DrawingConfig, windows: Windows, codec: CodecContract, threshold: float, after: int, tell: bool
 ) -> None:
