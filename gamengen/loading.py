@@ -37,11 +37,12 @@ def find_world(path: str | Path, revision: str | None = None) -> Path:
     )
 
 
-def load_pipeline(path: str | Path, *, parts: bool = False, **kwargs: Any) -> Any:
+def load_pipeline(path: str | Path, *, parts: bool = False, decoder: bool = True, **kwargs: Any) -> Any:
     """The GameNGenPipeline of a world folder or a run folder; a run's fine-tuned `decoder/` is used when it is there.
 
     Args:
         parts: take a run's newest parts (`unet/world`, `decoder`) even where it holds an exported `world/`.
+        decoder: False leaves a run's fine-tuned decoder out.
         kwargs: for `from_pretrained`.
     """
     from gamengen.codecs.autoencoder import load_vae
@@ -49,9 +50,9 @@ def load_pipeline(path: str | Path, *, parts: bool = False, **kwargs: Any) -> An
 
     path = resolve(path, revision=kwargs.pop("revision", None))
     folder = find_world(path / "unet" if parts else path)
-    decoder = path / "decoder"
-    if folder == path / "unet/world" and (decoder / "config.json").is_file():
-        kwargs.setdefault("vae", load_vae(str(decoder)))
+    tuned = path / "decoder"
+    if decoder and folder == path / "unet/world" and (tuned / "config.json").is_file():
+        kwargs.setdefault("vae", load_vae(str(tuned)))
     return GameNGenPipeline.from_pretrained(folder, **kwargs)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fractions
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -96,11 +97,12 @@ def write_animation(path: str | Path, frames: Frames, fps: float) -> Path:
     """Write an animation; the suffix says which kind.
 
     `.webp` is lossless. `.gif` is exact up to 256 colours in the whole clip, else its rare colours are rounded;
-    its delays are hundredths of a second that add up to the right length. `.mp4` (H.264) needs PyAV.
+    its delays are hundredths of a second that add up to the right length, and above 50 frames a second, which no
+    browser plays, it has every second frame (or third, ...). `.mp4` (H.264) needs PyAV.
 
     Args:
         frames: uint8 (T, H, W, 3).
-        fps: frames a second; at most 50 in a GIF.
+        fps: frames a second.
     Returns:
         The path. Equal frames give equal bytes.
     Raises:
@@ -111,11 +113,17 @@ def write_animation(path: str | Path, frames: Frames, fps: float) -> Path:
     _check(frames)
     if len(frames) == 0 or not fps > 0:
         raise ValueError(f"{path}: expected at least one frame and fps above 0, got {len(frames)} frames, {fps} fps")
-    if path.suffix not in WRITERS:
-        raise ValueError(f"{path}: unknown suffix {path.suffix!r}; expected one of: {', '.join(sorted(WRITERS))}")
+    check_suffix(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, lambda file: WRITERS[path.suffix](file, frames, fps))
     return path
+
+
+def check_suffix(path: str | Path) -> None:
+    """Raise ValueError for a suffix that `write_animation` does not know: better before the frames are made."""
+    if Path(path).suffix not in WRITERS:
+        known = ", ".join(sorted(WRITERS))
+        raise ValueError(f"{path}: unknown suffix {Path(path).suffix!r}; expected one of: {known}")
 
 
 def write_image(path: str | Path, frame: npt.NDArray[np.uint8]) -> Path:
@@ -164,8 +172,8 @@ def _strip(width: int, words: Sequence[tuple[int, str, bool | None]]) -> npt.NDA
 
 
 def _write_gif(file: IO[bytes], frames: Frames, fps: float) -> None:
-    if fps > MAX_GIF_FPS:
-        raise ValueError(f"a GIF plays at most {MAX_GIF_FPS} frames a second, got {fps}; write .webp or .mp4")
+    every = math.ceil(fps / MAX_GIF_FPS)
+    frames, fps = frames[::every], fps / every
     indices, palette = _to_palette(frames)
     images = []
     for plane in indices:

@@ -32,6 +32,8 @@ class Config:
     preset: str = "default"
     run: str = tyro.MISSING
     """Run folder that holds unet/ (and decoder/)."""
+    decoder: bool = True
+    """Take the fine-tuned decoder where the run has one; --no-decoder keeps the VAE's own."""
     output_dir: str = tyro.MISSING
     dtype: Literal["float32", "float16"] = "float32"
     """float16 halves the folder; it loads as float32 under the default file names."""
@@ -48,7 +50,7 @@ PRESETS = {"default": Config()}
 
 def main(config: Config) -> Path | None:
     # Straight from the run's parts: <run>/world may be an older export.
-    pipeline = load_pipeline(config.run, parts=True)
+    pipeline = load_pipeline(config.run, parts=True, decoder=config.decoder)
     parameters = sum(p.numel() for m in (pipeline.unet, pipeline.vae) for p in m.parameters())
     if config.dry_run:
         size = parameters * (2 if config.dtype == "float16" else 4) / 1e6

@@ -1,6 +1,6 @@
 """From a game to a playable dream of it: every stage of the chain, one after the other.
 
-    agent -> episodes -> VAE -> latents -> UNet -> decoder -> world folder -> rollout and figures
+    agent -> episodes -> VAE -> latents, turns -> UNet -> decoder -> world folder -> rollout and figures
 
 Reads   nothing but the game.
 Writes  <output_dir>/{agent,data,vae,latents,unet,decoder,world,eval}/, rollout.gif and stages.json. Every stage is a
@@ -25,7 +25,7 @@ import tyro
 from agents.mix import PONG_MIX, parse_mix
 from agents.policies import scripted_policy
 from gamengen.config import parse
-from gamengen.durable import write_json
+from gamengen.durable import read_json, write_json
 from gamengen.games.emulator import make_game_contract
 from gamengen.run_folder import print_plan
 
@@ -41,14 +41,16 @@ class Config:
     env_id: str = "ALE/Pong-v5"
     seed: int = 0
     num_processes: int = 0
-    """Ranks of the trainers and the encoder; 0: one a GPU, or on a machine without one two single-threaded processes
-    (small networks gain nothing from threads that wait for each other at every layer)."""
+    """Ranks of the trainers and the encoder; 0: one a GPU, or without one two that share the cores (small networks gain
+    nothing from threads that wait for each other at every layer)."""
     agent: str = ""
     """Further flags of train_agent.py; `skip` leaves the agent out."""
     episodes: str = ""
     """Further flags of record_episodes.py; and so on for the other stages."""
     vae: str = ""
     latents: str = ""
+    turns: str = "skip"
+    """Flags of mark_turns.py, for games with a ball: `--turn_share` of `unet` needs it."""
     first_unet: str = "skip"
     """Flags of a training of the UNet before the one of `unet`, which then begins with its weights."""
     unet: str = ""
@@ -75,8 +77,10 @@ PRESETS = {
         episodes="--preset tiny",
         vae="--preset tiny",
         latents="--preset tiny",
+        turns="",
         first_unet="--preset tiny",
-        unet="--preset tiny --event_share 0.2 --late_event_share 0.5 --hard_share 0.25 --hard_candidates 64",
+        unet="--preset tiny --event_share 0.2 --late_event_share 0.5 --turn_share 0.2 --hard_share 0.25 "
+        "--hard_candidates 64",
         decoder="--preset tiny",
         evaluation="--preset tiny",
         rollout="--num_frames 8",
@@ -93,7 +97,7 @@ PRESETS = {
         evaluation="--preset demo",
         rollout="--num_frames 128 --num_inference_steps 1",
     ),
-    # A few hours on 2 CPU cores.
+    # For a GPU, or a night and more of 2 CPU cores: 20 000 steps of about a second, besides recording, VAE and decoder.
     "small": Config(
         preset="small",
         agent="skip",
@@ -113,10 +117,11 @@ PRESETS = {
         episodes=f"--preset small {SMOOTH} --num_steps 220000",
         vae=f"{SHIPPED_VAE} --max_train_minutes 8",
         # 36 frames: a new ball is served 32 frames after the old one is lost, and nothing but the past says when.
-        latents="--preset demo --start_state_frames 40",
+        latents="--preset demo --start_state_frames 40 --start_state_horizon 512",
+        turns="",
         first_unet=f"{OWN_FRAMES} --context_length 36 --max_train_minutes 100 --ema_max_decay 0.999 --event_share 0.2",
-        unet=f"{OWN_FRAMES} --context_length 36 --max_train_minutes 80 --ema_max_decay 0.998 --event_share 0.2 "
-        "--late_event_share 0.8 --no-padded_contexts --hard_share 0.4 --change_weight 4 --loss_type huber --huber_c 5 "
+        unet=f"{OWN_FRAMES} --context_length 36 --max_train_minutes 80 --ema_max_decay 0.998 --event_share 0.3 "
+        "--late_event_share 0.5 --no-padded_contexts --turn_share 0.4 --change_weight 3 --loss_type huber --huber_c 6 "
         "--learning_rate 1e-3",
         decoder="skip",
         world="--dtype float16 --num_start_states 24",
@@ -134,7 +139,7 @@ PRESETS = {
         episodes="--preset small --frame_skip 2 --hold 2 --noop_start_max 0 --num_steps 280000 "
         "--policy scripted@0.01:4,scripted@0.03:3,scripted@0.1:2,scripted@0.3:1,random:0.5,noop:0.1",
         vae=f"{SHIPPED_VAE} --max_train_minutes 7",
-        latents="--preset demo --start_state_frames 12",
+        latents="--preset demo --start_state_frames 12 --start_state_horizon 512",
         first_unet=f"{OWN_FRAMES} --context_length 8 --max_train_minutes 100 --ema_max_decay 0.999 --event_share 0.25",
         unet=f"{OWN_FRAMES} --context_length 8 --max_train_minutes 60 --ema_max_decay 0.998 --event_share 0.15 "
         "--loss_type huber --huber_c 3 --learning_rate 1e-3",
@@ -173,20 +178,23 @@ def main(config: Config) -> dict[str, float]:
     check_players(config)
     root = Path(config.output_dir)
     root.mkdir(parents=True, exist_ok=True)
-    seconds: dict[str, float] = {}
+    times = root / "stages.json"
+    seconds: dict[str, float] = read_json(times) if times.is_file() else {}
     for number, stage in enumerate(plan, 1):
         print(f"\n=== {number}/{len(plan)} {stage.name}: {shlex.join(stage.command)}", flush=True)
-        started = time.perf_counter()
-        code = subprocess.run(stage.command, env=environment(config.num_processes)).returncode
+        started, before = time.perf_counter(), seconds.get(stage.name, 0.0)
+        try:
+            code = subprocess.run(stage.command, env=environment(config.num_processes)).returncode
+        finally:  # what was spent before an interruption counts, too
+            seconds[stage.name] = round(before + time.perf_counter() - started, 1)
+            write_json(times, seconds)
         if code != 0:
             raise SystemExit(
                 f"stage {stage.name} ended with exit code {code}; the reason stands above. "
                 "The same command continues from here"
             )
-        seconds[stage.name] = round(time.perf_counter() - started, 1)
-        write_json(root / "stages.json", seconds)
     width = max(map(len, seconds))
-    print("\nseconds a stage")
+    print("\nseconds a stage, all starts of this command together")
     for name, value in [*seconds.items(), ("all", round(sum(seconds.values()), 1))]:
         print(f"  {name:<{width}}  {value:8.1f}")
     print(f"\nworld: {root / 'world'}\nrollout: {root / 'rollout.gif'} (real game beside the dream)")
@@ -195,6 +203,8 @@ def main(config: Config) -> dict[str, float]:
 
 def check_players(config: Config) -> None:
     """Refuse, before any stage has run, a mix with the scripted player of a game that has none."""
+    if config.episodes == "skip":
+        return
     flags = shlex.split(config.episodes)
     named = [value for flag, value in zip(flags, flags[1:], strict=False) if flag == "--policy"]
     named += [flag.removeprefix("--policy=") for flag in flags if flag.startswith("--policy=")]
@@ -214,38 +224,30 @@ def stages(config: Config) -> list[Stage]:
     root = Path(config.output_dir)
     data, vae, latents = str(root / "data"), str(root / "vae"), str(root / "latents")
     world, seed = str(root / "world"), ["--seed", str(config.seed)]
-    env, unet = ["--env_id", config.env_id], [*seed, "--latents", latents, "--output_dir"]
+    env, of_data, unet = ["--env_id", config.env_id], ["--dataset", data], [*seed, "--latents", latents, "--output_dir"]
     first = str(root / "first_unet")
     warm = [] if config.first_unet == "skip" else ["--pretrained_model_name_or_path", f"{first}/world"]
+    tuned = ["--no-decoder"] if config.decoder == "skip" else []  # an earlier start may have made one
     plan = [
-        (
-            "agent",
-            "train_agent",
-            [*env, *seed, "--record_dir", data, "--output_dir", str(root / "agent")],
-            config.agent,
-        ),
+        ("agent", "train_agent", [*env, *seed, "--record_dir", data, "--output_dir", f"{root}/agent"], config.agent),
         ("episodes", "record_episodes", [*env, *seed, "--output_dir", data], config.episodes),
-        ("vae", "train_vae", [*seed, "--dataset", data, "--output_dir", vae], config.vae),
-        ("latents", "encode_latents", ["--dataset", data, "--vae", vae, "--output_dir", latents], config.latents),
+        ("vae", "train_vae", [*seed, *of_data, "--output_dir", vae], config.vae),
+        ("latents", "encode_latents", [*of_data, "--vae", vae, "--output_dir", latents], config.latents),
+        ("turns", "mark_turns", [*of_data, "--latents", latents], config.turns),
         ("first_unet", "train_unet", [*unet, first], config.first_unet),
         ("unet", "train_unet", [*unet, str(root / "unet"), *warm], config.unet),
         (
             "decoder",
             "finetune_decoder",
-            [*seed, "--dataset", data, "--vae", vae, "--output_dir", str(root / "decoder")],
+            [*seed, *of_data, "--vae", vae, "--output_dir", f"{root}/decoder"],
             config.decoder,
         ),
-        ("world", "export_world", ["--run", str(root), "--output_dir", world], config.world),
-        (
-            "rollout",
-            "rollout",
-            [*seed, "--world", world, "--output", str(root / "rollout.gif")],
-            config.rollout,
-        ),
+        ("world", "export_world", ["--run", str(root), *tuned, "--output_dir", world], config.world),
+        ("rollout", "rollout", [*seed, "--world", world, "--output", f"{root}/rollout.gif"], config.rollout),
         (
             "evaluation",
             "evaluate",
-            [*seed, "--world", world, "--dataset", data, "--output_dir", str(root / "eval")],
+            [*seed, "--world", world, *of_data, "--output_dir", f"{root}/eval"],
             config.evaluation,
         ),
     ]
@@ -281,7 +283,7 @@ def launcher(num_processes: int) -> tuple[int, list[str]]:
 
 
 def environment(num_processes: int) -> dict[str, str]:
-    """The stages' environment: on CPUs one thread a process, unless the user has chosen otherwise."""
+    """The stages' environment: on CPUs each rank has its share of the cores, unless the user has chosen otherwise."""
     if torch.cuda.is_available():
         return dict(os.environ)
     threads = max(1, (os.cpu_count() or 1) // launcher(num_processes)[0])

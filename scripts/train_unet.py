@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -31,11 +32,14 @@ from gamengen.diffusion.scene import foreground_share, measure_scene
 from gamengen.diffusion.schedule import PredictionType, build_scheduler, read_schedule
 from gamengen.diffusion.stable_diffusion import LoraConfig, add_lora, load_unet, without_lora
 from gamengen.diffusion.validation import Validation
+from gamengen.durable import sha256_file
 from gamengen.hub.repository import HubConfig, open_repository
 from gamengen.hub.run_push import push_run, training_facts
 from gamengen.hub.world_card import WorldFacts
+from gamengen.latents.marks import MARKS_FILE
 from gamengen.latents.shards import latents_fingerprint, load_codec, load_table, read_contract, read_statistics
 from gamengen.latents.windows import Windows
+from gamengen.manifest import MANIFEST_FILE
 from gamengen.run_folder import RunFolder, print_plan
 from gamengen.training.cost import network_cost, plans
 from gamengen.training.loop import TrainingConfig, train
@@ -170,7 +174,7 @@ def main(config: Config) -> dict[str, Any]:
     with state.main_process_first():
         run = RunFolder.open(
             config.output_dir, "train_unet", config, overwrite=config.overwrite,
-            data_fingerprint=latents_fingerprint(config.latents),
+            data_fingerprint=input_fingerprint(config),
             accelerate_state={"num_processes": state.num_processes}, is_main_process=state.is_main_process,
         )  # fmt: skip
     if state.is_main_process:
@@ -191,7 +195,7 @@ def main(config: Config) -> dict[str, Any]:
     training = config.training.for_epochs(config.num_train_epochs, len(windows["train"]), state.num_processes)
     global_batch = training.train_batch_size * training.gradient_accumulation_steps * state.num_processes
     windows["train"].check_batch(global_batch)
-    prefer(config.drawing, windows["train"], unet, loss_fn, run.path, training.seed)
+    prefer(config.drawing, windows["train"], unet, loss_fn, run.path, config.latents, training.seed)
 
     def batch_fn(step: int, indices: Any) -> dict[str, torch.Tensor]:
         batch = windows["train"].shuffled(training.seed, [step * global_batch + i for i in indices])
@@ -250,6 +254,14 @@ def make_contract(config: Config, codec: CodecContract, starts: Sequence[StartSt
             num_inference_steps=config.num_inference_steps,
         ),
     )  # fmt: skip
+
+
+def input_fingerprint(config: Config) -> str:
+    """Of the latents, their marks if they are used, and the world on this machine that the training begins with."""
+    files = [Path(config.latents) / MARKS_FILE] if config.drawing.turn_share else []
+    if config.pretrained_model_name_or_path:
+        files.append(Path(config.pretrained_model_name_or_path) / MANIFEST_FILE)
+    return " ".join([latents_fingerprint(config.latents), *(sha256_file(file) for file in files if file.is_file())])
 
 
 def make_unet(config: Config, contract: WorldContract) -> UNet2DConditionModel:

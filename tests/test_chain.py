@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,8 +60,31 @@ def test_a_game_without_a_scripted_player_is_refused_before_its_agent_is_trained
     assert not (tmp_path / "run").exists()
     for policy in ("--policy random,noop", "--policy=random"):
         check_players(replace(config, episodes=f"{config.episodes} {policy}"))
+    check_players(replace(config, episodes="skip"))
     for preset in PRESETS.values():
         check_players(preset)
+
+
+def test_the_seconds_of_a_stage_are_those_of_all_its_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = iter([0, 0, 7])
+    monkeypatch.setattr(
+        subprocess, "run", lambda *args, **kwargs: time.sleep(0.2) or subprocess.CompletedProcess([], next(codes, 0))
+    )
+    config = replace(PRESETS["tiny"], output_dir=str(tmp_path))
+    with pytest.raises(SystemExit, match="stage vae ended with exit code 7"):
+        main(config)
+    interrupted = json.loads((tmp_path / "stages.json").read_text())
+    assert list(interrupted) == ["agent", "episodes", "vae"]
+    seconds = main(config)
+    assert seconds["vae"] >= interrupted["vae"] + 0.2 and seconds["latents"] < 0.4
+    assert json.loads((tmp_path / "stages.json").read_text()) == seconds
+
+
+def test_a_decoder_that_was_skipped_is_not_exported() -> None:
+    def export(preset: str) -> list[str]:
+        return next(s.command for s in stages(replace(PRESETS[preset], output_dir="p")) if s.name == "world")
+
+    assert "--no-decoder" in export("pong") and "--no-decoder" not in export("breakout")
 
 
 @pytest.mark.slow

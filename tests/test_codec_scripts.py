@@ -159,3 +159,13 @@ def test_a_kl_autoencoder_trains_on_whole_frames(root: Path) -> None:
         "--patch_size", "1", "--block_out_channels", "4", "8", "--crop_size", "0", "--max_train_steps", "2",
     )  # fmt: skip
     assert load_autoencoder_codec(root / "kl").contract.array_shape == (4, 12, 16)
+
+
+def test_who_runs_again_leaves_what_is_finished_readable(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process that ends meanwhile counts the finished shards: none may be missing for a moment."""
+    flags = ["--dataset", root / "data", "--vae", root / "vae", "--output_dir", root / "again", "--shard_rows", "12"]
+    run("encode_latents", *flags)
+    written: list[str] = []
+    monkeypatch.setattr("gamengen.latents.encoding.write_sealed_json", lambda path, *_: written.append(path.name))
+    run("encode_latents", *flags)
+    assert written == []

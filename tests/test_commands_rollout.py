@@ -57,3 +57,14 @@ def test_without_the_game_it_says_so_and_goes_on_unless_the_game_was_asked_for(
     assert "without the real game beside the dream: unknown environment id 'Tiny-v0'" in capsys.readouterr().out
     with pytest.raises(ValueError, match="unknown environment id"):
         main(replace(config, real="yes"))
+
+
+def test_it_says_where_the_recording_ends(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    future = load_start_states(folder)[0].future_actions
+    assert future is not None
+    config = Config(world=str(folder), output=str(tmp_path / "a.gif"), num_frames=len(future), num_inference_steps=1)
+    main(config)
+    assert "recorded actions end" not in capsys.readouterr().out
+    dream = main(replace(config, num_frames=len(future) + 2))
+    assert dream is not None and dream.actions[0].tolist() == [*future.tolist(), 0, 0]
+    assert f"end after {len(future)} of {len(future) + 2} frames, the no-op follows" in capsys.readouterr().out

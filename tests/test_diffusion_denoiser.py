@@ -13,7 +13,14 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from gamengen.diffusion.denoiser import Denoiser, DenoiserConfig, build_unet, check_unet, sinusoidal_positions
+from gamengen.diffusion.denoiser import (
+    Denoiser,
+    DenoiserConfig,
+    build_unet,
+    check_unet,
+    sinusoidal_positions,
+    world_settings,
+)
 from gamengen.diffusion.pipeline import align_weights
 from gamengen.diffusion.scene import Scene
 from tests.worlds import LENGTH, tiny_codec_contract, tiny_contract, tiny_unet
@@ -229,3 +236,9 @@ def test_at_the_last_timestep_the_network_sees_one_number_a_channel_of_the_noise
     numbers = last[:, :, 0, 0]
     assert float(numbers.std()) == pytest.approx(1.0, abs=0.25) and abs(float(numbers.mean())) < 0.4
     torch.testing.assert_close(numbers, values["noisy"][::2].flatten(2).sum(2) / (SHAPE[1] * SHAPE[2]) ** 0.5)
+
+
+@pytest.mark.parametrize("steps", [0, 65])
+def test_steps_that_no_world_can_be_played_with_are_refused_before_the_training(steps: int) -> None:
+    with pytest.raises(ValueError, match=f"num_inference_steps: expected 1 to 64, got {steps}"):
+        world_settings(0.7, "v_prediction", num_inference_steps=steps)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
-from gamengen.diffusion.drawing import HARD_FILE, DrawingConfig
+from gamengen.diffusion.drawing import HARD_FILE, DrawingConfig, prefer_turns
+from gamengen.durable import write_bytes
+from gamengen.latents.marks import MARKS_FILE
+from gamengen.latents.windows import Windows
 from gamengen.noise import key_of
 from tests.draw_hard import CONFIG, FAR, draw
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.ranks import run_on_ranks
+from tests.worlds import counted_rows, tiny_game
 
 
 def candidates(seed: int) -> set[int]:
@@ -50,25 +50,37 @@ def test_a_run_that_continues_draws_what_it_drew(tmp_path: Path) -> None:
 
 
 def test_two_ranks_find_what_one_finds(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, "-m", "tests.draw_hard", str(tmp_path)],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        check=False,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    run_on_ranks(2, "tests.draw_hard", str(tmp_path))
     (tmp_path / "one").mkdir()
     one = draw(tmp_path / "one")
     assert [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)] == [one, one]
     assert torch.equal(load_file(tmp_path / HARD_FILE)["targets"], load_file(tmp_path / "one" / HARD_FILE)["targets"])
 
 
+def test_marked_frames_and_their_wake_make_up_their_share(tmp_path: Path) -> None:
+    rows = counted_rows([50])
+    marks = torch.zeros(50, dtype=torch.bool)
+    marks[[10, 30]] = True
+    write_bytes(tmp_path / MARKS_FILE, save({"rows": marks}))
+    windows = Windows(rows, tiny_game(), 4)
+    prefer_turns(DrawingConfig(), windows, "nothing is looked for", after=1)
+    prefer_turns(DrawingConfig(turn_share=0.5), windows, str(tmp_path), after=1)
+    drawn = windows.shuffled(0, range(32)).targets.flatten().tolist()
+    assert sorted(drawn[1::2]) == sorted([10, 11, 30, 31] * 4) and len(set(drawn[::2])) == 16
+    with pytest.raises(FileNotFoundError, match=r"mark_turns\.py writes it"):
+        prefer_turns(DrawingConfig(turn_share=0.5), windows, str(tmp_path / "other"), after=1)
+
+
 @pytest.mark.parametrize(
-    ("name", "value"), [("event_share", 1.0), ("hard_share", -0.1), ("late_event_share", 1.5), ("hard_candidates", 3)]
+    ("name", "value"),
+    [
+        ("turn_share", 1.0),
+        ("event_share", 1.0),
+        ("hard_share", -0.1),
+        ("late_event_share", 1.5),
+        ("late_event_share", 0.5),
+        ("hard_candidates", 3),
+    ],
 )
 def test_shares_outside_their_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name}: expected .* got {value}"):

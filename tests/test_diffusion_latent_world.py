@@ -272,6 +272,8 @@ def test_options_are_checked_and_change_the_next_step(pipeline: Any) -> None:
         ("noise_level", "0.1", "expected a number, got '0.1'"),
         ("speed", 1, "no option 'speed'; it has: guidance_scale"),
     ]
+    with pytest.raises(ValueError, match="expected a whole number, got 2.5"):
+        started(pipeline, num_inference_steps=2.5)
     before = dict(world.options)
     for name, value, message in wrong:
         with pytest.raises(ValueError, match=message):

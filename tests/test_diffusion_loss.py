@@ -352,6 +352,20 @@ def test_self_rollout_never_predicts_the_first_frame_or_its_copies(k: int, monke
     assert not changed[age == 1].any() and bool(changed[age > LENGTH + k][:, -1].all())
 
 
+def test_what_is_late_stays_what_comes_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames that stand still were not dreamt: what the model makes of them is the target, not a part of the past."""
+    loss = make_loss(replace(PLAIN, self_rollout_steps=2, self_rollout_share=1.0))
+    windows = Windows(random_rows(loss.contract), loss.contract.game, LENGTH, extra=2)
+    kept = torch.tensor([1, 2, 3])
+    batch = windows.at(torch.tensor([12, 12, 12]), kept)
+    frames = loss.normalise(batch.context)
+    denoiser, noise = Denoiser(tiny_unet(loss.contract), loss.contract), training_noise(0, 0, range(3))
+    monkeypatch.setattr(noise, "uniform", lambda name, shape=(): torch.zeros(3))  # both frames
+    context = loss.self_rollout(denoiser, frames, batch.actions, batch.border, noise)
+    changed = (context != frames[:, -LENGTH:]).flatten(2).any(2)
+    assert changed[:, :-2].any() == 0 and changed[:, -2:].tolist() == [[False, False], [False, True], [True, True]]
+
+
 def test_the_network_is_called_equally_often_whatever_was_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where ranks share the weights each call gathers them: a rank that calls less often than another hangs the run."""
     loss = make_loss(replace(PLAIN, self_rollout_steps=2, self_rollout_share=0.3))

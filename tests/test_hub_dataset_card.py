@@ -20,7 +20,7 @@ def test_a_dataset_card_names_the_files_of_each_split() -> None:
         {"split": "train", "path": "data/train-*.parquet"}, {"split": "test", "path": "data/test-*.parquet"}
     ]  # fmt: skip
     assert "| episodes, train | 12 |" in text and "![The recording](preview.gif)" in text
-    assert 'load_dataset("tester/data"' in text and "OWNER/NAME" not in text
+    assert 'load_dataset("tester/data"' in text and "this/folder" not in text
     assert "![The recording]" not in dataset_card(tiny_game(), ["train"])
 
 

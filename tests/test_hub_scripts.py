@@ -56,7 +56,7 @@ def test_the_chain_from_hub_to_hub(hub: LoopbackHub, tmp_path: Path, capsys: pyt
     assert read_json(unet / "run.json")["results"]["steps"] == 2
     run("export_world", "--run", tmp_path / "run", "--output_dir", tmp_path / "run/world", "--push_to_hub",
         "--hub_model_id", "tester/shown", preset="default")  # fmt: skip
-    assert "| max train steps | 2 |" in hub.files("tester/shown")["README.md"].data.decode()
+    assert "| last training, max train steps | 2 |" in hub.files("tester/shown")["README.md"].data.decode()
     run("train_unet", "--latents", latents, "--output_dir", tmp_path / "more", "--block_out_channels", "8",
         "--pretrained_model_name_or_path", "tester/shown", "--max_train_steps", "1", "--validation_steps", "0",
         "--num_validation_windows", "2")  # fmt: skip

@@ -47,7 +47,8 @@ def test_a_world_card_says_what_is_known() -> None:
     facts = WorldFacts(FIGURES, {"max_train_steps": 700, "optimizer": "adafactor"}, b"GIF")
     card = world_card(contract, {"unet": 1_234_000, "vae": 20}, facts, "tester/dream")
     for text in (
-        "1.23 M", "| max train steps | 700 |", "| optimizer | adafactor |", "0.50 (0.40 to 0.60)", "| 64 |",
+        "1.23 M", "| last training, max train steps | 700 |", "| last training, optimizer | adafactor |",
+        "0.50 (0.40 to 0.60)", "| 64 |",
         "![The dream](preview.gif)", 'load_world("tester/dream"', "| 1 | LEFT |", "3 frames and actions (0.2 s)",
         "v_prediction", "Apache-2.0", "trust_remote_code=True",
     ):  # fmt: skip
@@ -68,7 +69,7 @@ def test_the_hub_reads_the_metadata() -> None:
 def test_nothing_is_claimed_that_was_not_measured() -> None:
     card = world_card(tiny_contract(), {"unet": 1}, WorldFacts())
     assert "Not measured yet" in card and "model-index" not in metadata(card) and "preview.gif" not in card
-    assert 'load_world("OWNER/NAME"' in card
+    assert 'load_world("this/folder"' in card and '"this/folder", "this/folder/pipeline.py"' in card
 
 
 def test_facts_travel_with_the_folder(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_what_is_pulled_is_what_was_pushed(hub: LoopbackHub, tmp_path: Path) -> 
     files = hub.files("tester/dream")
     assert files["unet/diffusion_pytorch_model.safetensors"].lfs and files["preview.gif"].data == GIF
     card = files["README.md"].data.decode()
-    assert 'load_world("tester/dream"' in card and "31.50" in card and "OWNER/NAME" not in card
+    assert 'load_world("tester/dream"' in card and "31.50" in card and "this/folder" not in card
     private = [name for name, blob in files.items() if str(tmp_path).encode() in blob.data]
     assert not private, f"paths of this machine in {private}"
 

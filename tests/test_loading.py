@@ -114,6 +114,8 @@ def test_a_run_plays_with_its_fine_tuned_decoder(tmp_path: Path) -> None:
     fine = load_pipeline(tmp_path)
     assert torch.equal(plain.decode_latents(latents), pipeline.decode_latents(latents))
     assert not torch.equal(fine.decode_latents(latents), plain.decode_latents(latents))
+    without = load_pipeline(tmp_path, decoder=False)
+    assert torch.equal(without.decode_latents(latents), plain.decode_latents(latents))
     assert fingerprint(fine.vae) == pipeline.world_contract.codec.fingerprint
     # A decoder of another VAE is refused.
     tiny_codec(seed=3).vae.save_pretrained(tmp_path / "decoder")

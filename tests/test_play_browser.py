@@ -133,10 +133,38 @@ def test_time_stands_still_goes_on_and_back(new_tab: Callable[[], Page], pong: R
     tab.wait_for(f"{FRAME} <= {frame}")
     assert tab.evaluate(FRAME) % 5 == 0, "a keyframe"
     tab.click("#pause")
-    tab.wait_for(f"{FRAME} > {frame} + 3")
+    tab.wait_for(f"{FRAME} > {frame} + 30", timeout=40)
+    tab.key("Backspace", down=True)
+    tab.wait_for(f"{FRAME} < {frame} + 10")  # held, while the game was on
+    tab.key("Backspace", down=False)
+    tab.wait_for(f"{FRAME} > {frame} + 11")
     tab.click("#gallery button:nth-child(3)")
     tab.wait_for("document.getElementById('start-name').textContent.endsWith('000110')")
     tab.wait_for("document.querySelector('#gallery [aria-checked=true]').dataset.start === '2'")
+    left(tab)
+
+
+def test_who_looks_at_another_tab_comes_back_to_the_game(
+    new_tab: Callable[[], Page], pong: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hidden page draws nothing; its frames must be acknowledged nevertheless."""
+    monkeypatch.setattr("gamengen.player.engine.ACK_TIMEOUT_S", 1.0)
+    tab = opened(new_tab(), pong)
+    tab.evaluate("""(() => {
+      window.drawn = []; window.requestAnimationFrame = (callback) => { drawn.push(callback); return 0; };
+      Object.defineProperty(document, 'hidden', { value: true, configurable: true });
+    })()""")
+    tab.wait_for("drawn.length > 0")
+    tab.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    time.sleep(3)
+    assert tab.evaluate("page.state.paused")
+    frame = tab.evaluate(FRAME)
+    tab.evaluate("""(() => {
+      window.requestAnimationFrame = (callback) => setTimeout(callback, 15);
+      delete document.hidden;
+      document.dispatchEvent(new Event('visibilitychange')); drawn.forEach((callback) => callback());
+    })()""")
+    tab.wait_for(f"{FRAME} > {frame} + 3")
     left(tab)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed
 
@@ -108,6 +109,8 @@ def test_worlds_are_made_and_warm_before_anyone_comes() -> None:
     assert [world.num_worlds for world in made] == [1, 2] and all(world.batches for world in made)
     assert any("warming up" in line for line in lines) and isinstance(engine.measures, Measures)
     engine._worker.shutdown()
+    no_future = replace(counter_source().starts[0], future_actions=np.zeros(0, np.int64))
+    Engine(replace(counter_source(), start_at=lambda index, seed: no_future), max_clients=1)._worker.shutdown()
     with pytest.raises(ValueError, match="at least 1"):
         Engine(counter_source(), max_clients=0, progress=lines.append)
 

@@ -189,6 +189,8 @@ def test_a_failed_world_stands_still_at_its_last_keyframe() -> None:
     played.session.fail("out of memory")
     played.listen()
     assert played.session.paused and "out of memory" in played.notes[-1]
+    shown = played.frames[-1]
+    assert shown.t == 5 and shown.paused and read_count(shown.panes[0]).t == 5, "the page is shown where it stands"
     frame = played.step(2)
     assert frame.t == 6 and read_count(frame.panes[0]) == Count(5, 6, 2)
 
@@ -222,6 +224,21 @@ def test_a_recording_is_shown_to_its_end_and_then_the_next_one(tmp_path: Path) -
         played.step()
     with pytest.raises(ValueError, match="expected one of: recorded"):
         played.do("control", name="human")
+
+
+def test_a_recording_of_more_episodes_than_the_page_shows_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gamengen.player.source.MAX_GALLERY", 1)
+    episodes = record(tmp_path)
+    played = Played(dataset_source(tmp_path))
+    assert len(played.session.source.starts) == 1 < len(episodes)
+    for episode in [*episodes, episodes[0]]:
+        assert np.array_equal(played.frames[-1].panes[0], episode.frames[0]) and played.frames[-1].t == 0
+        for _ in range(len(episode.actions) + 1):
+            played.step()
+    with pytest.raises(ValueError, match=f"expected 0 to {len(episodes) - 1}"):
+        played.do("restart", start=len(episodes))
 
 
 def test_pace_needs_no_world() -> None:

@@ -17,6 +17,7 @@ import pytest
 import tyro
 
 from gamengen.config import parse
+from gamengen.manifest import write_manifest
 
 SCRIPTS = sorted((Path(__file__).parent.parent / "scripts").glob("*.py"))
 STAGES = {
@@ -25,6 +26,7 @@ STAGES = {
     "evaluate",
     "finetune_decoder",
     "make_world",
+    "mark_turns",
     "record_episodes",
     "rollout",
     "train_agent",
@@ -107,6 +109,24 @@ DIFFUSERS_FLAGS = {
     "noise_aug_max": ("max_noise_level", 0.3), "conditioning_dropout_prob": ("context_dropout", 0.2),
 }  # fmt: skip
 """What who knows the training scripts of diffusers gives to train_unet: flag -> value, or (our name, value)."""
+
+
+def test_a_run_from_other_weights_is_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their folder has the same name after a longer training."""
+    trainer = load(next(script for script in SCRIPTS if script.stem == "train_unet"))
+    monkeypatch.setattr(trainer, "latents_fingerprint", lambda folder: "latents")
+    scratch = dataclasses.replace(trainer.PRESETS["tiny"], latents="a")
+    (tmp_path / "weights").write_bytes(b"short")
+    named = dataclasses.replace(scratch, pretrained_model_name_or_path=str(tmp_path))
+    assert trainer.input_fingerprint(scratch) == trainer.input_fingerprint(named) == "latents", (
+        "nothing says what it is"
+    )
+    write_manifest(tmp_path)
+    before = trainer.input_fingerprint(named)
+    assert before == trainer.input_fingerprint(named) != "latents"
+    (tmp_path / "weights").write_bytes(b"long")
+    write_manifest(tmp_path)
+    assert trainer.input_fingerprint(named) != before
 
 
 def test_train_unet_knows_the_flags_of_diffusers() -> None:

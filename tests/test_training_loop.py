@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import signal
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from gamengen.diffusion.schedule import build_scheduler, read_schedule
 from gamengen.durable import DamagedFile, folder_lock
 from gamengen.latents.windows import Windows
 from gamengen.training.loop import Modules, TrainingConfig, load_weights, train
+from tests.ranks import run_on_ranks
 from tests.train_tiny import CONFIG, GLOBAL_BATCH, Stop, run
 from tests.worlds import MemoryRows, counted_rows, flat_scene, tiny_contract, tiny_game, tiny_unet
 
@@ -145,17 +145,7 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
     # With accumulation: every rank takes its part of each micro-batch, gradients meet in the last one.
     split = {"train_batch_size": GLOBAL_BATCH // 4, "gradient_accumulation_steps": 2, "num_processes": 2}
     config = json.dumps({**split, "poison": [3]})
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, "-m", "tests.train_tiny", str(tmp_path), config, "-1"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    run_on_ranks(2, "tests.train_tiny", str(tmp_path), config, "-1")
     state, expected = (checkpoint_state(f / "checkpoint-6") for f in (tmp_path, tmp_path / "one"))
     for part in ("unet", "unet_ema"):
         assert_same(state[part], expected[part], part, atol=1e-6)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +23,8 @@ from gamengen.training.state import (
     whole,
     whole_modules,
 )
-from tests.test_training_loop import ROOT, assert_same, checkpoint_state, figures
+from tests.ranks import run_on_ranks
+from tests.test_training_loop import assert_same, checkpoint_state, figures
 from tests.test_training_run import Line, make_line
 from tests.train_tiny import CONFIG, GLOBAL_BATCH, run
 
@@ -122,14 +120,7 @@ def test_shared_weights_stay_float32_under_autocast(tmp_path: Path) -> None:
 
 
 def launch(folder: Path, program: str, ranks: int, config: dict[str, Any], kill_at: int = -1) -> int:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(ranks), "--standalone"]
-    done = subprocess.run(
-        [*command, "-m", program, str(folder), json.dumps(config), str(kill_at)], cwd=ROOT, check=False,
-        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}, capture_output=True, timeout=240,
-    )  # fmt: skip
-    if kill_at < 0:
-        assert done.returncode == 0, done.stderr.decode()[-3000:]
-    return done.returncode
+    return run_on_ranks(ranks, program, str(folder), json.dumps(config), str(kill_at), may_fail=kill_at >= 0)
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ from gamengen.dataset.start_states import locate
 from gamengen.latents.shards import load_table, read_contract, read_index
 from gamengen.latents.windows import stored_context
 from gamengen.loading import load_start_states, load_world
-from gamengen.media import draw_actions, grid, side_by_side, upscale, write_animation, write_raw_frames
+from gamengen.media import check_suffix, draw_actions, grid, side_by_side, upscale, write_animation, write_raw_frames
 from gamengen.rollout import Rollout, choose_actions, rollout
 from gamengen.run_folder import print_plan
 from gamengen.world import StartState, World
@@ -76,6 +76,7 @@ def main(config: Config) -> Rollout | None:
     if config.dry_run:
         print_plan("rollout", config, {"frames": str(config.num_frames * config.num_starts)})
         return None
+    check_suffix(config.output)
     every = load_start_states(config.world, config.revision)
     chosen = np.linspace(0, len(every) - 1, min(config.num_starts, len(every))).round().astype(int)
     starts = [every[i] for i in chosen]
@@ -95,6 +96,10 @@ def main(config: Config) -> Rollout | None:
     )
     game = world.contract.game
     actions = choose_actions(config.actions, starts, game, config.num_frames, config.seed)
+    if config.actions == "recorded":
+        known = min(len(start.future_actions) for start in starts if start.future_actions is not None)
+        if known < config.num_frames:
+            print(f"the recorded actions end after {known} of {config.num_frames} frames, the no-op follows them")
     seeds = [config.seed + i for i in range(len(starts))]
     started = time.perf_counter()
     with tqdm(total=config.num_frames, desc="dreaming", unit="frame") as bar:

@@ -27,6 +27,8 @@ from gamengen.diffusion.schedule import PredictionType, Schedule, build_schedule
 from gamengen.noise import NUM_NOISE_BUCKETS
 
 POSITION_CHANNELS = 16
+MAX_INFERENCE_STEPS = 64
+"""Denoising steps a frame, at most."""
 KEPT_LEVELS = 128
 """Timesteps whose factors are kept: those of 1, 2, 4 ... 64 steps."""
 
@@ -249,7 +251,13 @@ def world_settings(
     palette: Palette | None = None,
     num_inference_steps: int | None = None,
 ) -> dict[str, object]:
-    """The `settings` of a latent diffusion world's contract; what came later stands there only where it is used."""
+    """The `settings` of a latent diffusion world's contract; what came later stands there only where it is used.
+
+    Raises:
+        ValueError: denoising steps that no world can be played with.
+    """
+    if num_inference_steps is not None and not 1 <= num_inference_steps <= MAX_INFERENCE_STEPS:
+        raise ValueError(f"num_inference_steps: expected 1 to {MAX_INFERENCE_STEPS}, got {num_inference_steps}")
     later: dict[str, object] = {
         "noise_planes": noise_planes,
         "palette": palette,

@@ -1,4 +1,4 @@
-"""Which windows are drawn more often than they were recorded: those of rare events, and those that are hard.
+"""Which windows are drawn more often than they were recorded: of rare events, of balls that turn, and hard ones.
 
 A ball flies in nearly every frame and bounces in few; what is easy is learnt soon, and from then on most samples teach
 nothing.
@@ -22,6 +22,7 @@ from gamengen.contract import CodecContract
 from gamengen.diffusion.loss import LatentDiffusionLoss
 from gamengen.diffusion.scene import surprises
 from gamengen.durable import write_bytes
+from gamengen.latents.marks import read_marks
 from gamengen.latents.windows import Windows
 from gamengen.noise import Noise, key_of
 
@@ -40,18 +41,23 @@ class DrawingConfig:
     those that the others hold. 0: as often as recorded."""
     late_event_share: float = 0.0
     """Share of the samples in which it comes whose older frames stand still: what is overdue comes."""
+    turn_share: float = 0.0
+    """Share of the other samples in which a ball has just turned, or which come just after; scripts/mark_turns.py marks
+    them."""
     hard_share: float = 0.0
-    """Share of the other samples in which the weights that the training starts from err most, such as those of a ball
-    that bounces, or which come just after. Measured once, when the run begins."""
+    """Share of the other samples in which the weights that the training starts from err most, or which come just after.
+    Measured once, when the run begins. Rare small things, such as a ball that turns, are not among them."""
     hard_candidates: int = 32_768
     """Windows, drawn at random, that are measured for it: the hardest tenth of them are the hard ones."""
 
     def __post_init__(self) -> None:
-        for name in ("event_share", "hard_share"):
+        for name in ("event_share", "turn_share", "hard_share"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name}: expected a share from 0 to below 1, got {getattr(self, name)}")
         if not 0.0 <= self.late_event_share <= 1.0:
             raise ValueError(f"late_event_share: expected a share in [0, 1], got {self.late_event_share}")
+        if self.late_event_share and not self.event_share:
+            raise ValueError(f"late_event_share: expected 0 without an event_share, got {self.late_event_share}")
         if self.hard_candidates < 1 / HARDEST:
             raise ValueError(f"hard_candidates: expected at least {1 / HARDEST:.0f}, got {self.hard_candidates}")
 
@@ -62,6 +68,7 @@ def prefer(
     unet: UNet2DConditionModel,
     loss_fn: LatentDiffusionLoss,
     folder: Path,
+    latents: str,
     seed: int,
 ) -> None:
     """Let the training split's windows be drawn as the config says; every rank calls this.
@@ -70,6 +77,7 @@ def prefer(
     """
     wake, threshold = loss_fn.config.self_rollout_steps, loss_fn.config.moving_threshold
     prefer_events(config, windows, loss_fn.contract.codec, threshold, wake, PartialState().is_main_process)
+    prefer_turns(config, windows, latents, wake)
     prefer_hard(config, windows, unet, loss_fn, folder, wake, seed)
 
 
@@ -91,6 +99,19 @@ def prefer_events(
         windows.delay(events, config.late_event_share)
         if tell:
             print(f"something rare comes suddenly in {int(events.sum())} frames, it or its wake in {count} windows")
+
+
+def prefer_turns(config: DrawingConfig, windows: Windows, latents: str, after: int) -> None:
+    """Let windows that were marked in the latents, and those of their wake, make up the config's share.
+
+    A ball turns in a few of a thousand frames, and to where depends on a pixel or two: what is drawn by its loss alone
+    is the jitter of paddles.
+    """
+    if config.turn_share > 0:
+        marks = read_marks(latents, windows.rows)
+        count = windows.prefer(marks, config.turn_share, after)
+        if PartialState().is_main_process:
+            print(f"{int(marks.sum())} frames are marked, they or what follows make up {count} windows")
 
 
 def prefer_hard(

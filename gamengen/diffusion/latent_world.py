@@ -15,7 +15,7 @@ from torch import Tensor
 from gamengen.backends.choice import make_backend
 from gamengen.backends.eager import torch_threads
 from gamengen.contract import WorldContract, check_actions
-from gamengen.diffusion.denoiser import Denoiser
+from gamengen.diffusion.denoiser import MAX_INFERENCE_STEPS, Denoiser
 from gamengen.diffusion.pipeline import GameNGenPipeline
 from gamengen.diffusion.ring import Ring
 from gamengen.latents.windows import start_window
@@ -88,7 +88,7 @@ class LatentWorld:
         self._staging: dict[str, Tensor] = {}
         steps = default_steps(self.contract) if num_inference_steps is None else num_inference_steps
         self._options = {
-            "num_inference_steps": Option(steps, "denoising steps a frame", minimum=1, maximum=64),
+            "num_inference_steps": Option(1, "denoising steps a frame", minimum=1, maximum=MAX_INFERENCE_STEPS),
             "guidance_scale": Option(
                 1.0,
                 "guidance on the context frames; 1 is off, other values need a world that was trained with dropout",

@@ -19,7 +19,7 @@ CARD_FILE = "README.md"
 FACTS_FILE = "facts.json"
 PREVIEW_FILE = "preview.gif"
 PIPELINE_FILE = "pipeline.py"
-UNNAMED = "OWNER/NAME"
+UNNAMED = "this/folder"
 """Stands in the lines to copy of a card that was not pushed yet."""
 PROJECT = "gamengen"
 _STANDALONE = Path(__file__).with_name("standalone_pipeline.py")
@@ -114,7 +114,7 @@ def world_card(
         ("latents", f"{'x'.join(map(str, codec.array_shape))} from {game.frame_height}x{game.frame_width} pixels"),
         *((f"parameters, {name}", f"{count / 1e6:.2f} M") for name, count in parameters.items()),
         *((name.replace("_", " "), value) for name, value in contract.settings.items()),
-        *((name.replace("_", " "), value) for name, value in facts.training.items()),
+        *((f"last training, {name.replace('_', ' ')}", value) for name, value in facts.training.items()),
     ]
     parts = [
         f"# {game.env_id}, dreamt",
@@ -123,7 +123,11 @@ def world_card(
         f"makes the next frame, {game.fps:g} of them a second of the game. No game runs underneath. Made with "
         f"{PROJECT}, after [GameNGen](https://arxiv.org/abs/2408.14837).",
         "## How to use it",
-        _USE_WORLD.format(repo_id=repo_id),
+        _USE_WORLD.format(
+            repo_id=repo_id,
+            pipeline=f"{repo_id}/{PIPELINE_FILE}" if repo_id == UNNAMED else repo_id,
+            file=PIPELINE_FILE,
+        ),
         "## Game and data",
         game_section(game),
         "## Settings",
@@ -216,7 +220,7 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "\n".join([line(head), "|" + "---|" * len(head), *map(line, rows)])
 
 
-_USE_WORLD = """With the package (`pip install gamengen`):
+_USE_WORLD = """With gamengen installed:
 
 ```python
 from gamengen.loading import load_start_states, load_world
@@ -228,17 +232,18 @@ frame = world.step([0]).frames[0]  # uint8 (H, W, 3) after action 0
 
 `gamengen play --world {repo_id}` plays it in a browser, `gamengen rollout --world {repo_id}` makes a clip.
 
-Without it, by the code in this repository's `pipeline.py` (read it before you trust it; needs `diffusers`, `pyarrow`):
+Without it, by the code in `pipeline.py` (read it before you trust it; needs `diffusers`, `pyarrow`):
 
 ```python
 from diffusers import DiffusionPipeline
 
-dream = DiffusionPipeline.from_pretrained("{repo_id}", custom_pipeline="{repo_id}", trust_remote_code=True)
+folder, code = "{repo_id}", "{pipeline}"
+dream = DiffusionPipeline.from_pretrained(folder, custom_pipeline=code, trust_remote_code=True)
 dream.reset(start=0, seed=0)
 frame = dream.step(0)  # the same frame
 ```
 
-Offline give both as the path of a downloaded copy, `custom_pipeline` with `/pipeline.py` behind it."""
+Offline both are the path of a downloaded copy, `custom_pipeline` with `/{file}` behind it."""
 
 _WORLD_LIMITS = """- It remembers {length} frames ({seconds} s). What left the screen before that is
   forgotten and may come back otherwise.

@@ -147,16 +147,19 @@ def encode_dataset(
     header = {"contract": to_dict(codec.contract), "dataset_fingerprint": data}
     started, frames = time.perf_counter(), 0
     mine = plan[shard_id::num_shards]
-    finished: list[dict[str, Any]] = []
+    known = {s.file: done[s.file] for s in mine if s.file in done and done[s.file]["rows"] == s.rows}
+    kept = {file: entry for file, entry in known.items() if _intact(output_dir, entry)}
+    finished = list(kept.values())
+    # Not written again as it is: another process may be reading what is finished.
+    if finished != (_read_part(part)["shards"] if part.is_file() else []):
+        write_sealed_json(part, {**header, "shards": finished})
     with tqdm(total=sum(s.rows for s in mine), desc="encode", unit="frame", disable=not progress) as bar:
         for shard in mine:
-            entry = done.get(shard.file)
-            if entry is None or entry["rows"] != shard.rows or not _intact(output_dir, entry):
-                entry = _encode_shard(Path(dataset), shard, codec, output_dir, bar)
-                frames += shard.rows
-            else:
+            if shard.file in kept:
                 bar.update(shard.rows)
-            finished.append(entry)
+                continue
+            finished.append(_encode_shard(Path(dataset), shard, codec, output_dir, bar))
+            frames += shard.rows
             write_sealed_json(part, {**header, "shards": finished})
     found = _finished_shards(output_dir)
     return EncodingResult(

@@ -57,7 +57,7 @@ class WindowBatch:
     targets: Tensor
     """(B, C, h, w) raw arrays."""
     border: Tensor
-    """bool (B, L): True where the context repeats the first frame."""
+    """bool (B, L): True where a frame is a copy of one that comes later, such as of an episode's first one."""
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything by its name, as a loss takes it."""
@@ -140,18 +140,22 @@ class Windows:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def at(self, positions: Tensor, kept: Tensor | None = None) -> WindowBatch:
+    def at(self, positions: Tensor, kept: Tensor | None = None, idle: Tensor | None = None) -> WindowBatch:
         """The windows of int64 (B,) positions in 0 .. len - 1.
 
         Args:
             kept: int64 (B,), at least 1: only so many of the newest frames before the target are as recorded, the older
-                ones repeat the oldest of them, with the actions as recorded. None: all are.
+                ones repeat the oldest of them. None: all are.
+            idle: bool (B,), where True the actions from repeated to repeated frame are the no-op, else as recorded.
         """
         targets = self.targets[positions]
         rows, border = window_rows(targets - 1, self.firsts[positions], self.length)
         actions = window_actions(self.rows.actions, rows, border, self.noop_action)
         if kept is not None:
-            rows = torch.maximum(rows, (targets - kept).unsqueeze(1))
+            oldest = (targets - kept).unsqueeze(1)
+            if idle is not None:
+                actions = torch.where((rows < oldest) & idle.unsqueeze(1), self.noop_action, actions)
+            border, rows = border | (rows < oldest), torch.maximum(rows, oldest)
         arrays = self.rows.gather(torch.cat([rows, targets.unsqueeze(1)], dim=1))
         return WindowBatch(arrays[:, :-1], actions, arrays[:, -1], border)
 
@@ -165,7 +169,9 @@ class Windows:
         drawn = Noise([key_of("late", seed, position) for position in positions]).uniform("kept") / self._late_share
         late = (drawn < 1.0) & self._events[self.targets[chosen]]
         kept = 1 + (drawn * (self.length - 1)).long().clamp(max=self.length - 2)
-        return self.at(chosen, torch.where(late, kept, self.length))
+        # With the keys that were pressed and with none: it comes to who waits for it as well.
+        idle = Noise([key_of("idle", seed, position) for position in positions]).uniform("idle") < 0.5
+        return self.at(chosen, torch.where(late, kept, self.length), idle)
 
     def prefer(self, targets: Tensor, share: float, after: int = 0) -> int:
         """Let windows of some targets make up a share of the shuffled stream, each as often as any other of them.
@@ -197,7 +203,8 @@ class Windows:
 
         Args:
             targets: bool (rows,).
-            share: in [0, 1]; of these, 1 to L - 1 of the newest frames, each number as often, are as recorded.
+            share: in [0, 1]; of these, 1 to L - 1 of the newest frames, each number as often, are as recorded. Nobody
+                presses a key in half of them while all stands still.
         Raises:
             ValueError: a share outside [0, 1].
         """

@@ -1,8 +1,8 @@
 """What a game's picture shows, read from pixels alone, so that dreams can be read too.
 
 `read_objects` says where each object of a game is, `read_numbers` what its score and lives say, `read_grids` which
-bricks of a wall are there. `GAMES` is open to new games: a game is a few lines that say how each object looks; the
-tests check every reader against the console's memory.
+bricks of a wall are there, `turns` when its ball turns. `GAMES` is open to new games: a game is a few lines that say
+how each object looks; the tests check every reader against the console's memory.
 """
 
 from gamengen.objects.games import BREAKOUT as BREAKOUT
@@ -17,3 +17,5 @@ from gamengen.objects.look import Number as Number
 from gamengen.objects.numbers import read_numbers as read_numbers
 from gamengen.objects.reader import Track as Track
 from gamengen.objects.reader import read_objects as read_objects
+from gamengen.objects.turns import BALL as BALL
+from gamengen.objects.turns import turns as turns

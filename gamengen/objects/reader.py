@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,11 +38,12 @@ class Track:
         return ~np.isnan(self.y)
 
 
-def read_objects(frames: npt.NDArray[np.uint8], env_id: str) -> dict[str, Track]:
+def read_objects(frames: npt.NDArray[np.uint8], env_id: str, names: Collection[str] | None = None) -> dict[str, Track]:
     """Find every known object in every frame.
 
     Args:
         frames: uint8 (T, H, W, 3) of the whole picture, at native size or resized; dreams may be dim or blurred.
+        names: only these objects.
     Raises:
         ValueError: the game is not in `GAMES`, or these are no frames.
     """
@@ -50,6 +52,8 @@ def read_objects(frames: npt.NDArray[np.uint8], env_id: str) -> dict[str, Track]
         raise ValueError(f"expected uint8 frames (T, H, W, 3), got {frames.dtype} {frames.shape}")
     tracks = {}
     for name, look in game.objects.items():
+        if names is not None and name not in names:
+            continue
         starts = range(0, len(frames), CHUNK_FRAMES)
         parts = [_find(frames[start : start + CHUNK_FRAMES], look, game) for start in starts]
         y, x, share, copies = (np.concatenate([part[i] for part in parts] or [np.zeros(0)]) for i in range(4))

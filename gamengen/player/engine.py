@@ -213,11 +213,11 @@ class Engine:
             make(self.source.game)  # an agent is read from its file now, and not in the middle of a game
         games = [self._pool.new_game() for _ in range(self.max_clients)]
         start = self.source.start_at(0, self._seed)
-        action = self.source.game.noop_action if start.future_actions is None else int(start.future_actions[0])
+        action = next(iter(() if start.future_actions is None else start.future_actions), self.source.game.noop_action)
         for size in self._pool.sizes:
             for game in games[:size]:  # each time from the start: a recording takes its own actions only
                 self._pool.reset(game, start, self._seed)
-            self._pool.step(games[:size], [action] * size)
+            self._pool.step(games[:size], [int(action)] * size)
         for game in games:
             self._pool.drop(game)
 

@@ -97,8 +97,8 @@ class Session:
         """
         again = index is None
         index, seed = self._index if index is None else index, self._seed if seed is None else seed
-        if not 0 <= index < len(self.source.starts):
-            raise ValueError(f"start state {index}: expected 0 to {len(self.source.starts) - 1}")
+        if not 0 <= index < self.source.num_starts:
+            raise ValueError(f"start state {index}: expected 0 to {self.source.num_starts - 1}")
         picture = start or (self._picture if again else None)
         start = picture or self.source.start_at(index, seed)
         if self._truth is not None:
@@ -174,7 +174,7 @@ class Session:
         """The world could not step this game: it stands still at its last keyframe."""
         self.paused = True
         if len(self._keyframes):
-            self._go_back()
+            self._show(replace(self._go_back(), input_seq=self.keys.newest.seq, paused=True))
         self.tell("error", f"the world failed: {reason}. The game is paused; restart it or go on")
         self.tell_state()
 
@@ -189,9 +189,11 @@ class Session:
         self._alone_until = self._message.t + 1
         self._go_back()
 
-    def _go_back(self) -> None:
-        self._return_to(self._keyframes.newest)
+    def _go_back(self) -> FrameMessage:
+        self._return_to(target := self._keyframes.newest)
         self.ended = self.tape.break_off()
+        self._take_over(self.controller_name)
+        return target.message
 
     def tell(self, level: str, message: str) -> None:
         """A line for the page to show."""

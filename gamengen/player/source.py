@@ -35,6 +35,8 @@ class Source:
     make_world: Callable[[int], World]
     starts: Sequence[StartState]
     """The gallery."""
+    further_starts: int = 0
+    """How many more there are that the page does not show."""
     start_at: Callable[[int, int], StartState]
     """(index in the gallery, seed) -> where a game begins."""
     next_start: Callable[[int, int], tuple[int, int]]
@@ -50,6 +52,11 @@ class Source:
     record_dir: Path | None = None
     """Where saved clips, or with `record_all` every episode, go."""
     record_all: bool = False
+
+    @property
+    def num_starts(self) -> int:
+        """Indices that `start_at` takes."""
+        return len(self.starts) + self.further_starts
 
 
 def dream_source(
@@ -102,6 +109,7 @@ def dataset_source(folder: str | Path) -> Source:
         title=str(Path(folder).name), kind="replay", game=reader.contract.game,
         make_world=lambda size: DatasetWorld(folder, size),
         starts=tuple(episode_start(reader.read(info.episode_id)) for info in infos[:MAX_GALLERY]),
+        further_starts=max(0, len(infos) - MAX_GALLERY),
         start_at=lambda index, seed: episode_start(reader.read(infos[index].episode_id)),
         next_start=lambda index, seed: ((index + 1) % len(infos), seed),
         controllers={"recorded": BUILT_IN["recorded"]}, first_controller="recorded", human=False,

@@ -1,0 +1,28 @@
+"""When a ball turns: the few frames of a game of bats and balls in which most that can go wrong does."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from gamengen.objects.reader import Track
+
+BALL = "ball"
+FASTEST = 16.0
+"""Pixels a frame: what is farther away is another ball, such as one that is served."""
+
+
+def turns(ball: Track) -> npt.NDArray[np.bool_]:
+    """(T,), True in the first frame after a turn: across or down, the ball has moved the other way than before.
+
+    A frame without a ball before or after says nothing, nor does a ball that jumps or stands.
+    """
+    found = np.zeros(len(ball.y), bool)
+    if len(found) < 3:
+        return found
+    steps = np.diff(np.stack([ball.x, ball.y]), axis=1)  # (2, T - 1)
+    with np.errstate(invalid="ignore"):  # NaN, where it is missing, is neither
+        moves = np.asarray((np.abs(steps) <= FASTEST).all(0))
+        back = np.asarray((steps[:, :-1] * steps[:, 1:] < 0).any(0))
+    found[2:] = back & moves[:-1] & moves[1:]
+    return found
