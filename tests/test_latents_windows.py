@@ -266,6 +266,19 @@ def test_an_event_comes_late_after_frames_that_stand_still() -> None:
         windows.delay(events, 1.5)
 
 
+def test_what_follows_an_event_comes_late_too() -> None:
+    windows = Windows(counted_rows([60]), tiny_game(), L)
+    events = torch.zeros(60, dtype=torch.bool)
+    events[30] = True
+    windows.delay(events, 1.0, after=2)
+    drawn = windows.shuffled(3, range(59 * 60))
+    stands = (drawn.context.flatten(1).diff(dim=1) == 0).any(1)
+    targets = drawn.targets.flatten()
+    assert sorted(set(targets[stands & (targets >= L)].tolist())) == [30, 31, 32]
+    hangs = drawn.context.flatten(1)[(targets == 31) & stands].eq(30).all(1)
+    assert 10 < int(hangs.sum()) < 50, "a ball that was served and hung there since goes on"
+
+
 def test_without_padding_every_context_is_as_recorded() -> None:
     rows = counted_rows([20, 6, 3])
     windows = Windows(rows, tiny_game(), L, extra=2, padded=False)

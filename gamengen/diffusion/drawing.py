@@ -40,7 +40,8 @@ class DrawingConfig:
     """Share of samples in which something rare comes suddenly, such as a new ball or a point, or has just come, besides
     those that the others hold. 0: as often as recorded."""
     late_event_share: float = 0.0
-    """Share of the samples in which it comes whose older frames stand still: what is overdue comes."""
+    """Share of the samples in which it comes, or has just come, whose older frames stand still: what is overdue comes,
+    and a ball that hangs at its serve flies off."""
     turn_share: float = 0.0
     """Share of the other samples in which a ball has just turned, or which come just after; scripts/mark_turns.py marks
     them."""
@@ -96,7 +97,7 @@ def prefer_events(
     if config.event_share > 0:
         events = surprises(windows.rows, codec, threshold)
         count = windows.prefer(events, config.event_share, after)
-        windows.delay(events, config.late_event_share)
+        windows.delay(events, config.late_event_share, after)
         if tell:
             print(f"something rare comes suddenly in {int(events.sum())} frames, it or its wake in {count} windows")
 

@@ -168,7 +168,8 @@ class Windows:
         # What is left of a draw below the share is even again, and says from where on.
         drawn = Noise([key_of("late", seed, position) for position in positions]).uniform("kept") / self._late_share
         late = (drawn < 1.0) & self._events[self.targets[chosen]]
-        kept = 1 + (drawn * (self.length - 1)).long().clamp(max=self.length - 2)
+        # Few as often as many, doubling by doubling: what stands still once tends to stay so.
+        kept = (self.length ** drawn.clamp(max=1.0)).long().clamp(1, self.length - 1)
         # With the keys that were pressed and with none: it comes to who waits for it as well.
         idle = Noise([key_of("idle", seed, position) for position in positions]).uniform("idle") < 0.5
         return self.at(chosen, torch.where(late, kept, self.length), idle)
@@ -195,21 +196,25 @@ class Windows:
             self._preferred.append((preferred, share))
         return len(preferred)
 
-    def delay(self, targets: Tensor, share: float) -> None:
+    def delay(self, targets: Tensor, share: float, after: int = 0) -> None:
         """Let some targets come late in a share of their windows: the frames before seem to have stood still.
 
         A dream that misses the frame in which something is due, such as a new ball so long after the last one, is
-        where no recording is. Here it sees that what is overdue comes.
+        where no recording is. Here it sees that what is overdue comes, and that it goes on: a ball that hangs where
+        it was served flies off.
 
         Args:
             targets: bool (rows,).
-            share: in [0, 1]; of these, 1 to L - 1 of the newest frames, each number as often, are as recorded. Nobody
-                presses a key in half of them while all stands still.
+            share: in [0, 1]; of these, 1 to L - 1 of the newest frames are as recorded: 1 as often as 2 or 3, and so on
+                to the next double. Nobody presses a key in half of them while all stands still.
+            after: windows whose target comes at most so many frames after one of them are late, too.
         Raises:
             ValueError: a share outside [0, 1].
         """
         if not 0.0 <= share <= 1.0:
             raise ValueError(f"share of late windows: expected 0 to 1, got {share}")
+        for _ in range(after):
+            targets = targets | torch.cat([targets[:1], targets[:-1]])
         self._events, self._late_share = targets, share if self.length > 1 else 0.0
 
     def _nth(self, seed: int, position: int) -> int:
