@@ -18,6 +18,8 @@ from gamengen.durable import read_json, write_json
 
 TIME_CONVENTION = "actions[t] is chosen on frames[t] and leads to frames[t + 1]"
 CONTRACT_FILE = "contract.json"
+INDEX_FILE = "model_index.json"
+"""Of a world folder, as diffusers names it; the world's contract stands in it."""
 
 
 class ContractMismatch(ValueError):

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gamengen.contract import WorldContract, world_from_dict
+from gamengen.contract import INDEX_FILE, WorldContract, world_from_dict
 from gamengen.durable import read_json
 from gamengen.hub.repository import resolve
 from gamengen.world import StartState, World
 
-INDEX_FILE = "model_index.json"
 FORMAT_VERSION = 1
 _PLACES = ("", "world", "unet/world")
 """Where a world folder stands in what a user names: itself, a remade world's folder, a run's folder."""

@@ -1,7 +1,7 @@
 """Encode recorded episodes into latent shards with checksums, statistics, the codec and start states beside them.
 
-Reads   an episode dataset, and a VAE: a folder of scripts/train_vae.py, a stock autoencoder on disk or on the Hub, or
-        `identity` for pixel-space worlds.
+Reads   an episode dataset, and a VAE: a folder of scripts/train_vae.py, a world, a stock autoencoder on disk or on
+        the Hub, or `identity` for pixel-space worlds.
 Writes  <output_dir>/{<split>-<k>.pt, index.json, statistics.pt, start_states.parquet, vae/}. Killed or repeated, it
         keeps the shards that are intact. Several processes share the work: `accelerate launch`, or one command for each
         `--shard_id` of `--num_shards`; the last to end finishes the folder.
@@ -21,8 +21,9 @@ import torch
 import tyro
 from accelerate import PartialState
 
-from gamengen.codecs.autoencoder import AutoencoderCodec, open_codec
+from gamengen.codecs.autoencoder import AutoencoderCodec
 from gamengen.codecs.codec import Codec, IdentityCodec
+from gamengen.codecs.opening import open_codec
 from gamengen.config import parse
 from gamengen.contract import read_game_contract
 from gamengen.dataset.episodes import dataset_fingerprint, list_episodes
@@ -48,7 +49,7 @@ class Config:
     streaming: bool = False
     """Fetch a dataset on the Hub file by file while encoding, instead of downloading it first; no frame is kept."""
     vae: str = tyro.MISSING
-    """Folder of scripts/train_vae.py, another stock autoencoder, a Hub id, or `identity`."""
+    """Folder of scripts/train_vae.py, a world, another stock autoencoder, a Hub id, or `identity`."""
     revision: str | None = None
     variant: str | None = None
     output_dir: str = tyro.MISSING

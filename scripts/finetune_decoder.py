@@ -19,9 +19,10 @@ import tyro
 from accelerate import PartialState
 from diffusers import AutoencoderTiny
 
-from gamengen.codecs.autoencoder import open_codec, save_codec
+from gamengen.codecs.autoencoder import save_codec
 from gamengen.codecs.decoder import DecoderLoss, DecoderLossConfig, check_encoder, freeze_encoder
 from gamengen.codecs.moving_crops import CropConfig, load_crops
+from gamengen.codecs.opening import open_codec
 from gamengen.codecs.reconstruction import reconstruction
 from gamengen.config import parse
 from gamengen.contract import read_game_contract

@@ -17,7 +17,6 @@ from gamengen.codecs.autoencoder import (
     fingerprint,
     load_autoencoder_codec,
     load_vae,
-    open_codec,
     save_codec,
 )
 from gamengen.codecs.codec import Codec
@@ -253,20 +252,6 @@ def test_a_stale_codec_is_not_saved(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="make a new AutoencoderCodec"):
         save_codec(codec, tmp_path / "vae")
     assert not (tmp_path / "vae").exists()
-
-
-def test_another_games_codec_is_refused_naming_both(tmp_path: Path) -> None:
-    save_codec(small_codec(), tmp_path / "vae")
-    with pytest.raises(ContractMismatch, match="Pong") as error:
-        open_codec(tmp_path / "vae", block_game("Pong-v5"), "data/pong")
-    assert "Block-v0" in str(error.value) and "data/pong" in str(error.value)
-    assert open_codec(tmp_path / "vae", block_game(), "data").contract == small_codec().contract
-
-
-def test_a_stock_autoencoder_is_opened_for_any_game(tmp_path: Path) -> None:
-    kl_vae().save_pretrained(tmp_path / "pipeline" / "vae")
-    codec = open_codec(tmp_path / "pipeline", block_game(), "data")
-    assert codec.contract.patch_size == 1 and codec.contract.array_shape == (3, 8, 8)
 
 
 def test_frames_that_do_not_fit_are_refused_with_the_legal_sizes() -> None:

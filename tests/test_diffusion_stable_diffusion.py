@@ -11,7 +11,8 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from torch import Tensor
 
-from gamengen.codecs.autoencoder import load_vae, open_codec
+from gamengen.codecs.autoencoder import load_vae
+from gamengen.codecs.opening import open_codec
 from gamengen.diffusion.denoiser import Denoiser, DenoiserConfig, build_unet, world_settings
 from gamengen.diffusion.stable_diffusion import (
     NEW_PARTS,

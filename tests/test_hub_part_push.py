@@ -10,7 +10,8 @@ import yaml
 from diffusers import AutoencoderKL
 
 from agents.sb3_policy import load_policy
-from gamengen.codecs.autoencoder import load_vae, open_codec, save_codec
+from gamengen.codecs.autoencoder import load_vae, save_codec
+from gamengen.codecs.opening import open_codec
 from gamengen.contract import ContractMismatch
 from gamengen.hub.part_push import push_agent, push_vae
 from gamengen.hub.repository import HubConfig, open_repository, push, resolve_file

@@ -2,6 +2,7 @@
 
 codec           the Codec protocol; the identity codec
 autoencoder     the VAE codec: load, encode, decode, fingerprint
+opening         from what a user names as the autoencoder to a codec
 small_vae       small VAEs from scratch, started as the best linear codec
 moving_crops    training crops, drawn towards what moves and what is rare
 pixel_loss      pixel loss weighted towards what moves and what is rare

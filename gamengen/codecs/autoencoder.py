@@ -20,7 +20,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 from safetensors import SafetensorError
 from torch import Tensor
 
-from gamengen.contract import CodecContract, GameContract, check_compatible, codec_from_dict, to_dict
+from gamengen.contract import INDEX_FILE, CodecContract, GameContract, check_compatible, codec_from_dict, to_dict
 from gamengen.durable import fsync_folder, fsync_tree, publish_folder, read_json, write_json
 from gamengen.frames import Padding, check_size, crop, pad, padding_to_multiple, to_float, to_frames
 from gamengen.hub.repository import component_files, resolve
@@ -52,7 +52,7 @@ def load_vae(path_or_id: str | os.PathLike[str], revision: str | None = None, va
         FileNotFoundError: no autoencoder there.
         ValueError: another class of model; weights that are damaged, or missing.
     """
-    where = _resolve(path_or_id, revision, variant)
+    where = resolve_vae(path_or_id, revision, variant)
     subfolder, config = _find_config(where)
     kinds: dict[str, type[Vae]] = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
     kind = kinds.get(str(config.get("_class_name")))
@@ -236,30 +236,9 @@ def load_autoencoder_codec(folder: str | os.PathLike[str]) -> AutoencoderCodec:
     return codec
 
 
-def open_codec(
-    path_or_id: str | os.PathLike[str],
-    game: GameContract,
-    game_from: str | Path,
-    revision: str | None = None,
-    variant: str | None = None,
-) -> AutoencoderCodec:
-    """The codec of what a user names: a folder of `save_codec`, or any stock autoencoder on disk or on the Hub.
-
-    Args:
-        game, game_from: whose frames it will take, and where that contract stands.
-    Raises:
-        ContractMismatch: the autoencoder was trained for another game.
-    """
-    folder = _resolve(path_or_id, revision, variant)
-    if not (folder / CODEC_FILE).is_file():
-        return AutoencoderCodec(load_vae(folder, variant=variant), game)
-    codec = load_autoencoder_codec(folder)
-    check_compatible(game, codec.contract, game_from, folder / CODEC_FILE)
-    return codec
-
-
-def _resolve(path_or_id: str | os.PathLike[str], revision: str | None, variant: str | None) -> Path:
-    wanted = [CODEC_FILE, MANIFEST_FILE, *component_files(("", _VAE_FOLDER), variant)]
+def resolve_vae(path_or_id: str | os.PathLike[str], revision: str | None, variant: str | None) -> Path:
+    """The folder of an autoencoder that a user names, with what is needed of it."""
+    wanted = [CODEC_FILE, INDEX_FILE, MANIFEST_FILE, *component_files(("", _VAE_FOLDER), variant)]
     return resolve(path_or_id, revision=revision, files=wanted)
 
 

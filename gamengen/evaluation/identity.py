@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 
+from gamengen.contract import INDEX_FILE
 from gamengen.durable import read_json, sha256_file
 from gamengen.evaluation.lpips import find_lpips
 from gamengen.hub.repository import resolve, resolve_file
-from gamengen.loading import INDEX_FILE, find_world
+from gamengen.loading import find_world
 from gamengen.machine import processor
 
 NONE = "none"
