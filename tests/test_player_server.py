@@ -168,7 +168,9 @@ def test_who_says_what_no_page_says_is_put_out(player: Running, message: str | b
     with pytest.raises(ConnectionClosed) as closed:
         while True:
             client.read()
-    assert closed.value.rcvd is not None and closed.value.rcvd.code == code
+    said = closed.value.rcvd
+    # Nobody reads the rest of a message that is too long: the reset that follows may overtake the reason.
+    assert said.code == code if said is not None else code == 1009
     assert isinstance(other.frame(), FrameMessage)
 
 
