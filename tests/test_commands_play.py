@@ -17,6 +17,7 @@ from gamengen.commands import play
 from gamengen.commands.play import PRESETS, Config, main, make_source
 from gamengen.config import parse
 from gamengen.dataset.episode_writer import open_dataset
+from gamengen.diffusion.latent_world import default_steps
 from gamengen.games.emulator import make_game_contract
 from gamengen.player.engine import Engine
 from tests.counter_env import COUNTER_ENV
@@ -37,12 +38,14 @@ def test_one_thing_is_played(tmp_path: Path) -> None:
 
 
 def test_a_world_folder_becomes_a_dream(tmp_path: Path) -> None:
-    """The steps to begin with are set where the world has such a choice."""
+    """The steps to begin with are set where the world has such a choice, else it keeps its own."""
     tiny_pipeline().save_pretrained(tmp_path / "world")
     source = make_source(Config(world=str(tmp_path), num_inference_steps=2, backend="torch", device="cpu"), seed=0)
     assert source.kind == "dream" and source.title == tmp_path.name and len(source.starts) == 2
     world = source.make_world(2)
     assert world.num_worlds == 2 and world.options["num_inference_steps"].value == 2
+    untold = make_source(Config(world=str(tmp_path), backend="torch", device="cpu"), seed=0).make_world(1)
+    assert untold.options["num_inference_steps"].value == default_steps(untold.contract) == 4
     engine = Engine(source, max_clients=1, progress=lambda text: None)
     assert engine.world_kind == "latent_diffusion"
     engine._worker.shutdown()

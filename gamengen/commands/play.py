@@ -52,8 +52,9 @@ class Config:
     """Of the real game: emulator frames a step; 4 gives 15 frames a second on Atari, 2 gives 30."""
     noop_start_max: int = 30
     """Of the real game: an episode begins after 0 to this many no-ops."""
-    num_inference_steps: int = 1
-    """Denoising steps a frame to begin with, where the world has such a choice; the page changes it."""
+    num_inference_steps: int | None = None
+    """Denoising steps a frame to begin with, where the world has such a choice; the world's own when not given. The page
+    changes it."""
     backend: str = "auto"
     """What runs the world's network: `auto` measures and picks, `torch` is the reference, `onnx`, `compile`."""
     device: str = "auto"
@@ -148,7 +149,7 @@ def _load(config: Config, size: int) -> World:
         config.world, size, device=device, backend=config.backend, num_threads=config.num_threads, progress=_say,
         revision=config.revision, variant=config.variant,
     )  # fmt: skip
-    if "num_inference_steps" in world.options:
+    if config.num_inference_steps is not None and "num_inference_steps" in world.options:
         world.set_option("num_inference_steps", config.num_inference_steps)
     return world
 
