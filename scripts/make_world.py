@@ -118,7 +118,7 @@ PRESETS = {
         vae=f"{SHIPPED_VAE} --max_train_minutes 8",
         # 36 frames: a new ball is served 32 frames after the old one is lost, and nothing but the past says when.
         latents="--preset demo --start_state_frames 40 --start_state_horizon 512",
-        turns="",
+        turns="--axes x",
         first_unet=f"{OWN_FRAMES} --context_length 36 --max_train_minutes 100 --ema_max_decay 0.999 --event_share 0.2",
         unet=f"{OWN_FRAMES} --context_length 36 --max_train_minutes 80 --ema_max_decay 0.998 --event_share 0.3 "
         "--late_event_share 0.5 --no-padded_contexts --turn_share 0.4 --change_weight 3 --loss_type huber --huber_c 6 "

@@ -21,7 +21,7 @@ from gamengen.dataset.episodes import dataset_fingerprint, list_episodes
 from gamengen.latents.marks import marks_source, read_marks, write_marks
 from gamengen.latents.shards import latents_fingerprint, load_table
 from gamengen.latents.turns import find_turns
-from gamengen.objects import BALL, game_objects
+from gamengen.objects import BALL, Axes, game_objects
 from gamengen.run_folder import print_plan
 
 
@@ -34,6 +34,8 @@ class Config:
     """Folder of scripts/record_episodes.py."""
     latents: str = tyro.MISSING
     """Folder of scripts/encode_latents.py."""
+    axes: Axes = "xy"
+    """`x`: only where it turns across, such as at the paddles of Pong; `y`: only up or down."""
     num_workers: int = 0
     """Processes; 0: one a core."""
     dry_run: bool = False
@@ -51,12 +53,12 @@ def main(config: Config) -> tuple[int, int]:
         print_plan("mark_turns", config, {"frames read": str(sum(info.num_frames for info in infos))})
         return 0, 0
     rows = load_table(config.latents, "train", in_memory=False, verify=False)
-    source = f"{dataset_fingerprint(config.dataset)} {latents_fingerprint(config.latents)}"
+    source = f"{dataset_fingerprint(config.dataset)} {latents_fingerprint(config.latents)} {config.axes}"
     if marks_source(config.latents) == source:
         marks = read_marks(config.latents, rows)
         print(f"{config.latents} is marked already: a ball turns in {int(marks.sum())} of {len(marks)} frames")
         return int(marks.sum()), len(marks)
-    turns = find_turns(config.dataset, infos, config.num_workers or os.cpu_count() or 1)
+    turns = find_turns(config.dataset, infos, config.num_workers or os.cpu_count() or 1, config.axes)
     progress = tqdm(turns, desc="looking for turns", total=len(infos), unit="episode")
     marked, count = write_marks(config.latents, rows, progress, source)
     print(f"a ball turns in {marked} of {count} frames")

@@ -35,6 +35,11 @@ def test_the_first_frame_of_a_new_direction(x: list[float], y: list[float], expe
     assert turns(track(x, y)).nonzero()[0].tolist() == expected and len(turns(track(x, y))) == len(x)
 
 
+def test_one_axis_alone() -> None:
+    ball = track([1, 3, 5, 3, 1, -1], [9, 8, 7, 6, 7, 8])
+    assert [turns(ball, axes).nonzero()[0].tolist() for axes in ("xy", "x", "y")] == [[3, 4], [3], [4]]
+
+
 def test_balls_of_the_real_pong_turn_at_paddles_and_walls() -> None:
     game = make_game_contract("ALE/Pong-v5", frame_skip=2)
     world = EmulatorWorld(game)
@@ -57,3 +62,5 @@ def test_balls_of_the_real_pong_turn_at_paddles_and_walls() -> None:
     for t in found:
         x, y = ball.x[t - 1], ball.y[t - 1]
         assert x < 28 or x > 132 or y < 42 or y > 186, (t, x, y)
+    thrown = turns(ball, "x").nonzero()[0]
+    assert 0 < len(thrown) < len(found) and ((ball.x[thrown - 1] < 28) | (ball.x[thrown - 1] > 132)).all()

@@ -18,4 +18,5 @@ from gamengen.objects.numbers import read_numbers as read_numbers
 from gamengen.objects.reader import Track as Track
 from gamengen.objects.reader import read_objects as read_objects
 from gamengen.objects.turns import BALL as BALL
+from gamengen.objects.turns import Axes as Axes
 from gamengen.objects.turns import turns as turns
