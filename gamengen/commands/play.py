@@ -53,8 +53,8 @@ class Config:
     noop_start_max: int = 30
     """Of the real game: an episode begins after 0 to this many no-ops."""
     num_inference_steps: int | None = None
-    """Denoising steps a frame to begin with, where the world has such a choice; its own when not given. The page changes
-    it."""
+    """Denoising steps a frame to begin with, where the world has such a choice; its own when not given. The page
+    changes it."""
     backend: str = "auto"
     """What runs the world's network: `auto` measures and picks, `torch` is the reference, `onnx`, `compile`."""
     device: str = "auto"
