@@ -279,6 +279,17 @@ def test_what_follows_an_event_comes_late_too() -> None:
     assert 10 < int(hangs.sum()) < 50, "a ball that was served and hung there since goes on"
 
 
+def test_nothing_follows_an_event_over_the_end_of_its_episode() -> None:
+    windows = Windows(counted_rows([20, 20]), tiny_game(), L)
+    events = torch.zeros(40, dtype=torch.bool)
+    events[19] = True
+    plain = windows.shuffled(3, range(38 * 20))
+    windows.delay(events, 1.0, after=6)
+    drawn = windows.shuffled(3, range(38 * 20))
+    late = (drawn.context != plain.context).flatten(1).any(1)
+    assert set(drawn.targets.flatten()[late].tolist()) == {19}
+
+
 def test_without_padding_every_context_is_as_recorded() -> None:
     rows = counted_rows([20, 6, 3])
     windows = Windows(rows, tiny_game(), L, extra=2, padded=False)

@@ -135,7 +135,7 @@ class Windows:
         self.firsts = torch.cat(firsts or [torch.arange(0)]).long()
         self._order: dict[str, tuple[tuple[int, int], Tensor]] = {}
         self._preferred: list[tuple[Tensor, float]] = []
-        self._events, self._late_share = torch.zeros(len(rows.actions), dtype=torch.bool), 0.0
+        self._events, self._late_share = torch.zeros(len(self.targets), dtype=torch.bool), 0.0
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -167,7 +167,7 @@ class Windows:
             return self.at(chosen)
         # What is left of a draw below the share is even again, and says from where on.
         drawn = Noise([key_of("late", seed, position) for position in positions]).uniform("kept") / self._late_share
-        late = (drawn < 1.0) & self._events[self.targets[chosen]]
+        late = (drawn < 1.0) & self._events[chosen]
         # Few as often as many, doubling by doubling: what stands still once tends to stay so.
         kept = (self.length ** drawn.clamp(max=1.0)).long().clamp(1, self.length - 1)
         # With the keys that were pressed and with none: it comes to who waits for it as well.
@@ -189,9 +189,7 @@ class Windows:
         """
         if not 0.0 <= share < 1.0:
             raise ValueError(f"share of preferred windows: expected 0 to below 1, got {share}")
-        rows = torch.arange(len(targets))
-        last = torch.where(targets, rows, -1 - after).cummax(0).values[self.targets]  # the newest one, up to the target
-        preferred = ((last > self.firsts) & (last >= self.targets - after)).nonzero().flatten()
+        preferred = self._following(targets, after).nonzero().flatten()
         if share > 0 and len(preferred):
             self._preferred.append((preferred, share))
         return len(preferred)
@@ -213,9 +211,13 @@ class Windows:
         """
         if not 0.0 <= share <= 1.0:
             raise ValueError(f"share of late windows: expected 0 to 1, got {share}")
-        for _ in range(after):
-            targets = targets | torch.cat([targets[:1], targets[:-1]])
-        self._events, self._late_share = targets, share if self.length > 1 else 0.0
+        self._events, self._late_share = self._following(targets, after), share if self.length > 1 else 0.0
+
+    def _following(self, marked: Tensor, after: int) -> Tensor:
+        """bool (len,): windows whose target is a marked row or comes at most `after` frames after one of its segment."""
+        rows = torch.arange(len(marked))
+        last = torch.where(marked, rows, -1 - after).cummax(0).values[self.targets]  # the newest one, up to the target
+        return (last > self.firsts) & (last >= self.targets - after)
 
     def _nth(self, seed: int, position: int) -> int:
         """The window at a position of the stream: preferred ones at even distances, the others between them."""
