@@ -214,7 +214,7 @@ class Windows:
         self._events, self._late_share = self._following(targets, after), share if self.length > 1 else 0.0
 
     def _following(self, marked: Tensor, after: int) -> Tensor:
-        """bool (len,): windows whose target is a marked row or comes at most `after` frames after one of its segment."""
+        """bool (len,): windows whose target is a marked row or comes up to `after` frames after one in its segment."""
         rows = torch.arange(len(marked))
         last = torch.where(marked, rows, -1 - after).cummax(0).values[self.targets]  # the newest one, up to the target
         return (last > self.firsts) & (last >= self.targets - after)
