@@ -24,11 +24,12 @@ from diffusers import AutoencoderTiny
 
 from gamengen.codecs.autoencoder import AutoencoderCodec, Vae, save_codec
 from gamengen.codecs.moving_crops import CropConfig, load_crops
+from gamengen.codecs.opening import open_codec
 from gamengen.codecs.pixel_loss import AutoencoderLoss, AutoencoderLossConfig
 from gamengen.codecs.reconstruction import reconstruction
 from gamengen.codecs.small_vae import VaeConfig, build_vae, start_linear
 from gamengen.config import parse
-from gamengen.contract import read_game_contract
+from gamengen.contract import GameContract, read_game_contract
 from gamengen.dataset.episodes import dataset_fingerprint, list_episodes
 from gamengen.hub.part_push import push_vae
 from gamengen.hub.repository import HubConfig, open_repository, resolve_dataset
@@ -49,6 +50,12 @@ class Config:
     dataset_revision: str | None = None
     """Branch, tag or commit of a dataset on the Hub."""
     output_dir: str = tyro.MISSING
+    pretrained_model_name_or_path: str | None = None
+    """Start from a VAE, a world's or another stock autoencoder, a folder or Hub id, instead of from scratch; `vae` is
+    then what it is."""
+    revision: str | None = None
+    """Of the pretrained model on the Hub: branch, tag or commit; variant: form of its weights, such as `fp16`."""
+    variant: str | None = None
     validation_frames: int = 512
     """Held-out frames that the reconstruction is measured on."""
     vae: VaeConfig = field(default_factory=VaeConfig)
@@ -107,8 +114,8 @@ def main(config: Config) -> dict[str, Any]:
     config = dataclasses.replace(config, dataset=str(resolve_dataset(config.dataset, revision=config.dataset_revision)))
     game = read_game_contract(config.dataset)
     torch.manual_seed(config.training.seed)
-    vae = build_vae(config.vae)
-    codec = AutoencoderCodec(vae, game, config.vae.patch_size)
+    codec = start_codec(config, game)
+    vae, patch_size = codec.vae, codec.contract.patch_size
     check(config, vae)
     if config.dry_run:
         print_plan("train_vae", config, cost_of(config, vae))
@@ -128,18 +135,19 @@ def main(config: Config) -> dict[str, Any]:
             push_vae(run.path, run.results or {}, config.hub)
         return run.results or {}
     crops = load_crops(config.dataset, codec.contract.padding, config.crops, codec.factor)
-    if config.vae.linear_start and isinstance(vae, AutoencoderTiny):
+    fresh = config.pretrained_model_name_or_path is None
+    if fresh and config.vae.linear_start and isinstance(vae, AutoencoderTiny):
         patches, weights = crops.patches(config.vae.patch_size, LINEAR_START_FRAMES, config.loss.foreground_weight)
         start_linear(vae, patches, weights)
     training = config.training
     result = train(
-        training, {"vae": vae}, AutoencoderLoss(config.loss, config.vae.patch_size),
+        training, {"vae": vae}, AutoencoderLoss(config.loss, patch_size),
         lambda step, indices: crops.batch(training.seed, step, indices), run.path, contract=game,
         description="train_vae",
     )  # fmt: skip
     figures: dict[str, Any] = dataclasses.asdict(result)
     if state.is_main_process:
-        trained = AutoencoderCodec(vae, game, config.vae.patch_size)
+        trained = AutoencoderCodec(vae, game, patch_size, codec.contract.padding)
         save_codec(trained, run.path, replace=False)
         figures |= dataclasses.asdict(reconstruction(trained, config.dataset, "validation", config.validation_frames))
         run.finish(figures)
@@ -150,6 +158,16 @@ def main(config: Config) -> dict[str, Any]:
             f"moving pixels {'-' if moving is None else format(moving, '.1f')} dB"
         )
     return figures
+
+
+def start_codec(config: Config, game: GameContract) -> AutoencoderCodec:
+    """What is trained: the pretrained autoencoder, in full precision, or a fresh one."""
+    path = config.pretrained_model_name_or_path
+    if path is None:
+        return AutoencoderCodec(build_vae(config.vae), game, config.vae.patch_size)
+    codec = open_codec(path, game, config.dataset, config.revision, config.variant)
+    codec.vae.float().requires_grad_(True)
+    return codec
 
 
 def check(config: Config, vae: Vae) -> None:

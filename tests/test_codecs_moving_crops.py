@@ -55,10 +55,16 @@ def test_weights_mark_the_foreground_and_crops_seek_it() -> None:
 
 def test_what_is_rare_weighs_more() -> None:
     frames = np.zeros((100, 16, 16, 3), np.uint8)
-    frames[:40, :4] = 200  # there in 40 % of the frames
+    frames[:40, :4] = 150  # there in 40 % of the frames
     frames[::25, 10:12, 10:12] = 255  # in 4 %
+    frames[::25, :2, :2] = 255  # and so where the other is often: a ball before a paddle
     data = MovingCrops(frames, np.zeros((100, 16, 16), bool), CropConfig(crop_size=0), 8)
-    assert data.rarity[11, 11] == pytest.approx(np.sqrt(0.1 / 0.04)) and data.rarity[0, 0] == pytest.approx(0.5)
+    _, weights = data.patches(1, 100, foreground_weight=1.0)
+    weights = weights.view(100, 16, 16) - 1
+    rare, often = np.sqrt(0.1 / 0.04), np.sqrt(0.1 / 0.38)
+    assert weights[0, 11, 11] == pytest.approx(rare) and weights[1, 11, 11] == 0
+    assert weights[0, 0, 0] == pytest.approx(rare) and weights[1, 0, 0] == pytest.approx(often)
+    assert weights[1, 0, 9] == pytest.approx(0.5) and weights[50, 0, 0] == pytest.approx(rare)
     assert np.array_equal(data.median, np.zeros((16, 16, 3), np.uint8))
 
 

@@ -2,8 +2,8 @@
 
 A frame of a game is mostly background that never changes; what is played is a few pixels, and a ball of eight pixels
 is nothing to a mean over a frame. So crops are drawn around pixels of the foreground (they differ from the median
-frame or from the previous frame), and both the draw and the loss weigh a foreground pixel by how rarely anything is
-there at all.
+frame or from the previous frame), and both the draw and the loss weigh a foreground pixel by how rarely anything of its
+colour is there. Of its colour: a ball beside a paddle is where something is often, but no ball.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from gamengen.noise import key_of
 MEDIAN_FRAMES = 256
 """Frames, evenly spaced, that the median frame is taken over."""
 USUAL_SHARE, LEAST_SHARE = 0.1, 0.01
-"""A foreground pixel where something is in a tenth of all frames has rarity 1; rarer than 1 % counts as 1 %."""
+"""A foreground pixel where its colour is in a tenth of all frames has rarity 1; rarer than 1 % counts as 1 %."""
+TONES = 4
+"""Of each channel: colours are told apart by their shade among 4 x 4 x 4."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +65,12 @@ class MovingCrops:
         self.median = np.median(frames[::step], axis=0).astype(np.uint8)
         """uint8 (H, W, 3): what a still game would show."""
         foreground = np.stack([moving_pixels(self.median, frame) for frame in frames]) | moving
-        share = foreground.mean(axis=0)
-        self.rarity: np.ndarray = np.sqrt(USUAL_SHARE / np.maximum(share, LEAST_SHARE)).astype(np.float32)
-        """float32 (H, W): weight of a foreground pixel at each place."""
+        share = np.zeros((height * width, TONES**3), np.float32)
+        for frame, there in zip(frames, foreground.reshape(len(frames), -1), strict=True):
+            places = np.flatnonzero(there)
+            share[places, _shades(frame)[places]] += 1 / len(frames)
+        self.rarity: np.ndarray = np.sqrt(USUAL_SHARE / np.maximum(share, LEAST_SHARE))
+        """float32 (H * W, 64): weight of a foreground pixel of each shade at each place."""
         self._bits = np.packbits(foreground.reshape(len(frames), -1), axis=1)
 
     def __len__(self) -> int:
@@ -93,10 +98,11 @@ class MovingCrops:
 
     def _foreground(self, row: int) -> np.ndarray:
         """float32 (H, W): rarity where there is foreground, 0 elsewhere."""
-        height, width = self.rarity.shape
-        mask = np.unpackbits(self._bits[row], count=height * width).reshape(height, width)
-        weights: np.ndarray = mask * self.rarity
-        return weights
+        height, width = self.frames.shape[1:3]
+        places = np.flatnonzero(np.unpackbits(self._bits[row], count=height * width))
+        weights = np.zeros(height * width, np.float32)
+        weights[places] = self.rarity[places, _shades(self.frames[row])[places]]
+        return weights.reshape(height, width)
 
     def _sample(self, random: np.random.Generator) -> tuple[Tensor, Tensor]:
         row = int(random.integers(len(self)))
@@ -119,6 +125,13 @@ class MovingCrops:
     def _corner(self, centre: int, side: int) -> int:
         corner = round((centre - self.config.crop_size / 2) / self.align) * self.align
         return int(min(max(corner, 0), (side - self.config.crop_size) // self.align * self.align))
+
+
+def _shades(frame: np.ndarray) -> np.ndarray:
+    """int64 (H * W,): which of the `TONES ** 3` shades each pixel of a uint8 frame has."""
+    tones = frame.reshape(-1, 3).astype(np.int64) * TONES // 256
+    shades: np.ndarray = (tones[:, 0] * TONES + tones[:, 1]) * TONES + tones[:, 2]
+    return shades
 
 
 def load_crops(dataset: str | Path, padding: Padding, config: CropConfig, align: int) -> MovingCrops:

@@ -18,17 +18,14 @@ from gamengen.latents.windows import EpisodeRows, Rows
 MARKS_FILE = "marks.safetensors"
 
 
-def write_marks(
-    folder: str | Path, rows: EpisodeRows, marked: Iterable[tuple[str, npt.NDArray[np.bool_]]], source: str
-) -> tuple[int, int]:
-    """Write `marks.safetensors` into a folder of shards, atomically.
+def place_marks(folder: str | Path, rows: EpisodeRows, marked: Iterable[tuple[str, npt.NDArray[np.bool_]]]) -> Tensor:
+    """Marks of episodes where their rows stand in a folder of shards.
 
     Args:
         rows: the folder's training split.
         marked: (episode id, bool (frames,)) of every episode of the dataset's training split.
-        source: what they were made of; `marks_source` gives it back.
     Returns:
-        How many rows are marked, of how many.
+        bool (rows,).
     Raises:
         ValueError: an episode is not among the rows, has another length, or is missing: these are other episodes.
     """
@@ -44,8 +41,17 @@ def write_marks(
         marks[first:end] = torch.from_numpy(frames)
     if segments:
         raise ValueError(f"{folder}: the dataset lacks episode {next(iter(segments))!r}: give the one that was encoded")
+    return marks
+
+
+def write_marks(folder: str | Path, marks: Tensor, source: str) -> None:
+    """Write `marks.safetensors` into a folder of shards, atomically.
+
+    Args:
+        marks: bool (rows,), as `place_marks` gives them.
+        source: what they were made of; `marks_source` gives it back.
+    """
     write_bytes(Path(folder) / MARKS_FILE, save({"rows": marks}, {"source": source}))
-    return int(marks.sum()), len(marks)
 
 
 def marks_source(folder: str | Path) -> str | None:
