@@ -75,6 +75,19 @@ def test_a_fine_tuned_decoder_fits_the_latents(root: Path, capsys: pytest.Captur
     assert not torch.equal(tuned.decode(arrays), codec.decode(arrays))
 
 
+def test_a_vae_is_trained_on_from_where_it_was(root: Path) -> None:
+    """Its own shape is kept, whatever `vae` says; after steps of no size it is as good as it was."""
+    flags = ["--dataset", root / "data", "--pretrained_model_name_or_path", root / "vae", *SMALL, "--crop_size", "16"]
+    begun = load_autoencoder_codec(root / "vae")
+    before = read_json(root / "vae" / "run.json")["results"]
+    same = run("train_vae", *flags, "--output_dir", root / "same", "--learning_rate", "1e-9")
+    assert same["psnr"] == pytest.approx(before["psnr"], abs=0.01)
+    after = run("train_vae", *flags, "--output_dir", root / "further")
+    trained = load_autoencoder_codec(root / "further").contract
+    assert trained.array_shape == begun.contract.array_shape and trained.fingerprint != begun.contract.fingerprint
+    assert after["psnr"] == pytest.approx(before["psnr"], abs=2)
+
+
 def test_what_would_train_badly_is_refused_before_it_is_written(root: Path) -> None:
     flags = ["--dataset", root / "data", "--output_dir", root / "refused"]
     with pytest.raises(ValueError, match="--crop_size 0"):
@@ -86,6 +99,8 @@ def test_what_would_train_badly_is_refused_before_it_is_written(root: Path) -> N
     for script in ("encode_latents", "finetune_decoder"):
         with pytest.raises(ContractMismatch, match="Pong-v5"):
             run(script, *flags, "--vae", other)
+    with pytest.raises(ContractMismatch, match="Pong-v5"):
+        run("train_vae", *flags, "--pretrained_model_name_or_path", other)
     assert not (root / "refused").exists()
 
 

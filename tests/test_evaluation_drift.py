@@ -34,6 +34,8 @@ def test_the_real_game_stays_inside_and_equals_itself() -> None:
     for kind in KINDS:
         assert figures[f"world, {kind}/inside"].value == 40 and figures[f"world, {kind}/stayed"].value == 1
         assert figures[f"world, {kind}/inside_curve"].value == [1, 1]
+        seen = figures[f"world, {kind}/seen/ball"].value
+        assert seen == pytest.approx(np.mean(figures[f"world, {kind}/seen_curve/ball"].value)) and seen > 0
         for name in metric.measures:
             if f"world, {kind}/{name}" in figures:
                 assert figures[f"world, {kind}/{name}"].value == figures[f"real game, {kind}/{name}"].value
@@ -42,7 +44,8 @@ def test_the_real_game_stays_inside_and_equals_itself() -> None:
     no_longer = metric._read(study, look, "no-op", most=25)  # where the real game itself was taken for something else
     assert [no_longer[name][0].tolist() for name in ("inside", "stayed", "inside_curve")] == [25, 0, [1, 0]]
     (section,) = metric.sections(figures)
-    assert len(section.tables[0].rows) == 6 and {plot.name for plot in section.plots} > {"drift_seen_curve_ball"}
+    assert [len(table.rows) for table in section.tables] == [6, 6, 6] and "ball" in section.tables[2].columns
+    assert {plot.name for plot in section.plots} > {"drift_seen_curve_ball"}
     clip = metric.clip(study, Place("played-3", 10), "world, random/inside")
     assert clip is not None and clip.panels["dream"].shape == clip.panels["real game"].shape
     assert clip.actions is not None and len(clip.actions) == len(clip.panels["dream"])

@@ -72,6 +72,7 @@ class Drift:
             "picture_curve": Measure(title="picture unlike real ones", unit="grey levels", better=""),
             "stall": Measure(title="frames without a change", is_share=True, better=""),
             "stall_curve": Measure(title="frames without a change", is_share=True, better=""),
+            "seen": Measure(title="shown", is_share=True, better=""),
             "seen_curve": Measure(title="shown", is_share=True, better=""),
         }
 
@@ -113,9 +114,12 @@ class Drift:
         tables = [Table(["dream", *(self.measures[name].title for name in columns)], rows)]
         found = [(label, [figures[f"{label}/left_by/{name}"] for name in DISTANCES]) for label in labels]
         tables.append(Table(["dream", *DISTANCES], found, title="left the real frames by"))
+        objects = sorted({path.split("/")[2] for path in figures if path.split("/")[1] == "seen"})
+        if objects:
+            shown = [(label, [figures.get(f"{label}/seen/{name}") for name in objects]) for label in labels]
+            tables.append(Table(["dream", *objects], shown, title="share of frames that show"))
         middles = [(n + 0.5) * self.horizon / self.bins for n in range(self.bins)]
         names = [name for name in self.measures if name.endswith("_curve") and name != "seen_curve"]
-        objects = sorted({path.split("/")[2] for path in figures if path.split("/")[1] == "seen_curve"})
         plots = [
             Plot(
                 f"drift_{what.replace('/', '_')}", _title(self.measures, what), "frame", _unit(self.measures, what),
@@ -176,7 +180,9 @@ class Drift:
         values |= {f"left_by/{name}": np.array([what == n, 1.0]) for n, name in enumerate(DISTANCES)}
         if study.game.env_id in GAMES:
             tracks = read_objects(frames, study.game.env_id)
-            values |= {f"seen_curve/{name}": self._curve(track.present.astype(float)) for name, track in tracks.items()}
+            seen = {name: track.present.astype(float) for name, track in tracks.items()}
+            values |= {f"seen/{name}": np.array([there.sum(), there.size]) for name, there in seen.items()}
+            values |= {f"seen_curve/{name}": self._curve(there) for name, there in seen.items()}
         return values
 
     def _curve(self, values: npt.NDArray[np.float64]) -> Values:
