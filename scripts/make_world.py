@@ -1,6 +1,6 @@
 """From a game to a playable dream of it: every stage of the chain, one after the other.
 
-    agent -> episodes -> VAE -> latents, turns -> UNet -> decoder -> world folder -> rollout and figures
+    agent -> episodes -> VAE -> latents -> UNet, turns that it misses, UNet -> decoder -> world folder -> rollout, figures
 
 Reads   nothing but the game.
 Writes  <output_dir>/{agent,data,vae,latents,unet,decoder,world,eval}/, rollout.gif and stages.json. Every stage is a
@@ -50,7 +50,8 @@ class Config:
     vae: str = ""
     latents: str = ""
     turns: str = "skip"
-    """Flags of mark_turns.py, for games with a ball: `--turn_share` of `unet` needs it."""
+    """Flags of mark_turns.py, for games with a ball: `--turn_share` of `unet` needs it. After `first_unet` it marks the
+    turns that this one misses."""
     first_unet: str = "skip"
     """Flags of a training of the UNet before the one of `unet`, which then begins with its weights."""
     unet: str = ""
@@ -227,14 +228,15 @@ def stages(config: Config) -> list[Stage]:
     env, of_data, unet = ["--env_id", config.env_id], ["--dataset", data], [*seed, "--latents", latents, "--output_dir"]
     first = str(root / "first_unet")
     warm = [] if config.first_unet == "skip" else ["--pretrained_model_name_or_path", f"{first}/world"]
+    missed = [] if config.first_unet == "skip" else ["--missed_by", f"{first}/world"]
     tuned = ["--no-decoder"] if config.decoder == "skip" else []  # an earlier start may have made one
     plan = [
         ("agent", "train_agent", [*env, *seed, "--record_dir", data, "--output_dir", f"{root}/agent"], config.agent),
         ("episodes", "record_episodes", [*env, *seed, "--output_dir", data], config.episodes),
         ("vae", "train_vae", [*seed, *of_data, "--output_dir", vae], config.vae),
         ("latents", "encode_latents", [*of_data, "--vae", vae, "--output_dir", latents], config.latents),
-        ("turns", "mark_turns", [*of_data, "--latents", latents], config.turns),
         ("first_unet", "train_unet", [*unet, first], config.first_unet),
+        ("turns", "mark_turns", [*of_data, "--latents", latents, *missed], config.turns),
         ("unet", "train_unet", [*unet, str(root / "unet"), *warm], config.unet),
         (
             "decoder",

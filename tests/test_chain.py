@@ -35,12 +35,13 @@ def test_every_stage_of_every_preset_is_a_script_that_exists() -> None:
 
 
 def test_a_first_training_hands_its_world_to_the_second() -> None:
-    plan = {stage.name: stage.command for stage in stages(replace(PRESETS["breakout"], output_dir="runs/b"))}
-    first, second = plan["first_unet"], plan["unet"]
-    assert list(plan).index("first_unet") + 1 == list(plan).index("unet")
+    plan = {stage.name: stage.command for stage in stages(replace(PRESETS["pong"], output_dir="runs/p"))}
+    first, turns, second = plan["first_unet"], plan["turns"], plan["unet"]
+    assert [name for name in plan if name in ("first_unet", "turns", "unet")] == ["first_unet", "turns", "unet"]
     output = first[first.index("--output_dir") + 1]
     assert second[second.index("--pretrained_model_name_or_path") + 1] == f"{output}/world"
     assert second[second.index("--output_dir") + 1] != output
+    assert turns[turns.index("--missed_by") + 1] == f"{output}/world"
     assert "--pretrained_model_name_or_path" not in " ".join(plan_of_one())
 
 
