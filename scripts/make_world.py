@@ -1,6 +1,6 @@
 """From a game to a playable dream of it: every stage of the chain, one after the other.
 
-    agent -> episodes -> VAE -> latents -> UNet, turns that it misses, UNet -> decoder -> world folder -> rollout, figures
+    agent -> episodes -> VAE -> latents -> UNet, turns that it misses, UNet -> decoder -> world -> rollout, figures
 
 Reads   nothing but the game.
 Writes  <output_dir>/{agent,data,vae,latents,unet,decoder,world,eval}/, rollout.gif and stages.json. Every stage is a
