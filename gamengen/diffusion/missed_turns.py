@@ -22,8 +22,8 @@ from gamengen.latents.windows import Rows, Windows
 from gamengen.objects import BALL, Track, read_objects
 from gamengen.world import WorldStep
 
-FOUND_WITHIN = 4.0
-"""Pixels across and down, the ball's own size in Pong and Breakout: a ball further off is another one."""
+FOUND_WITHIN = 1.5
+"""Pixels across and down, less than the slowest ball moves in a frame: one that goes on, or stands, has not turned."""
 ALIKE_WITHIN = 2.0
 """Pixels, across and down together: less than the way of a frame, so that no turn's own approach looks like it."""
 
