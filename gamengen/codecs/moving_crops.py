@@ -68,7 +68,7 @@ class MovingCrops:
         share = np.zeros((height * width, TONES**3), np.float32)
         for frame, there in zip(frames, foreground.reshape(len(frames), -1), strict=True):
             places = np.flatnonzero(there)
-            share[places, _shades(frame)[places]] += 1 / len(frames)
+            share[places, _shades(frame, places)] += 1 / len(frames)
         self.rarity: np.ndarray = np.sqrt(USUAL_SHARE / np.maximum(share, LEAST_SHARE))
         """float32 (H * W, 64): weight of a foreground pixel of each shade at each place."""
         self._bits = np.packbits(foreground.reshape(len(frames), -1), axis=1)
@@ -101,7 +101,7 @@ class MovingCrops:
         height, width = self.frames.shape[1:3]
         places = np.flatnonzero(np.unpackbits(self._bits[row], count=height * width))
         weights = np.zeros(height * width, np.float32)
-        weights[places] = self.rarity[places, _shades(self.frames[row])[places]]
+        weights[places] = self.rarity[places, _shades(self.frames[row], places)]
         return weights.reshape(height, width)
 
     def _sample(self, random: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -127,9 +127,9 @@ class MovingCrops:
         return int(min(max(corner, 0), (side - self.config.crop_size) // self.align * self.align))
 
 
-def _shades(frame: np.ndarray) -> np.ndarray:
-    """int64 (H * W,): which of the `TONES ** 3` shades each pixel of a uint8 frame has."""
-    tones = frame.reshape(-1, 3).astype(np.int64) * TONES // 256
+def _shades(frame: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """int64 (n,): which of the `TONES ** 3` shades a uint8 frame has at flat places, int64 (n,)."""
+    tones = frame.reshape(-1, 3)[places].astype(np.int64) * TONES // 256
     shades: np.ndarray = (tones[:, 0] * TONES + tones[:, 1]) * TONES + tones[:, 2]
     return shades
 
