@@ -80,7 +80,7 @@ PRESETS = {
         latents="--preset tiny",
         turns="",
         first_unet="--preset tiny",
-        unet="--preset tiny --event_share 0.2 --late_event_share 0.5 --turn_share 0.2 --hard_share 0.25 "
+        unet="--preset tiny --deepen_to 2 --event_share 0.2 --late_event_share 0.5 --turn_share 0.2 --hard_share 0.25 "
         "--hard_candidates 64",
         decoder="--preset tiny",
         evaluation="--preset tiny",

@@ -24,6 +24,7 @@ from gamengen.codecs.palette import measure_palette
 from gamengen.config import parse
 from gamengen.contract import CodecContract, WorldContract
 from gamengen.dataset.start_states import check_filled, read_start_states
+from gamengen.diffusion.deepening import deepen
 from gamengen.diffusion.denoiser import DenoiserConfig, build_unet, world_settings
 from gamengen.diffusion.drawing import DrawingConfig, prefer
 from gamengen.diffusion.loss import LatentDiffusionLoss, LossConfig
@@ -41,7 +42,7 @@ from gamengen.latents.shards import latents_fingerprint, load_codec, load_table,
 from gamengen.latents.windows import Windows
 from gamengen.manifest import MANIFEST_FILE
 from gamengen.run_folder import RunFolder, print_plan
-from gamengen.training.cost import network_cost, plans
+from gamengen.training.cost import training_cost
 from gamengen.training.loop import TrainingConfig, train
 from gamengen.world import StartState
 
@@ -59,6 +60,8 @@ class Config:
     pretrained_model_name_or_path: str | None = None
     """Start from a UNet, a world or Stable Diffusion, a folder (such as <run>/checkpoint-500/unet_ema) or Hub id,
     instead of from scratch."""
+    deepen_to: int | None = None
+    """Layers that each block of the pretrained UNet shall have: new ones change nothing until they are trained."""
     revision: str | None = None
     """Of the pretrained model on the Hub: branch, tag or commit; variant: form of its weights, such as `fp16`."""
     variant: str | None = None
@@ -168,7 +171,7 @@ def main(config: Config) -> dict[str, Any]:
     contract = make_contract(config, read_contract(config.latents), starts)
     unet = make_unet(config, contract)
     if config.dry_run:
-        print_plan("train_unet", config, cost_of(config, unet, contract))
+        print_plan("train_unet", config, training_cost(unet, contract, config.training))
         return {}
     # The main process first: others must not read the run.json that it is about to replace.
     with state.main_process_first():
@@ -267,6 +270,11 @@ def input_fingerprint(config: Config) -> str:
 def make_unet(config: Config, contract: WorldContract) -> UNet2DConditionModel:
     """From scratch, or from one that was trained."""
     if config.pretrained_model_name_or_path is None:
+        if config.deepen_to is not None:
+            raise ValueError(
+                "--deepen_to adds layers to a trained UNet: name one by --pretrained_model_name_or_path, or build a new "
+                f"one with --layers_per_block {config.deepen_to}"
+            )
         torch.manual_seed(config.training.seed)
         unet = build_unet(config.denoiser, contract)
     else:
@@ -274,24 +282,8 @@ def make_unet(config: Config, contract: WorldContract) -> UNet2DConditionModel:
             config.pretrained_model_name_or_path, contract, revision=config.revision, variant=config.variant,
             cache_dir=config.cache_dir, seed=config.training.seed,
         )  # fmt: skip
+        unet = deepen(unet, config.deepen_to, config.training.seed)
     return add_lora(unet, config.lora).to(memory_format=torch.channels_last)
-
-
-def cost_of(config: Config, unet: UNet2DConditionModel, contract: WorldContract) -> dict[str, str]:
-    """What a run will take: parameters, disk, and memory and time on GPUs of several sizes."""
-    training = config.training
-    trained = sum(p.numel() for p in unet.parameters() if p.requires_grad)
-    parameters = sum(p.numel() for p in unet.parameters())
-    moments = 0 if training.optimizer == "adafactor" else 2
-    stored = parameters * (1 + training.use_ema) + moments * trained
-    kept = training.checkpoints_total_limit or 1
-    minutes = training.max_train_minutes
-    return {
-        "parameters": f"{parameters / 1e6:.2f} M, {trained / 1e6:.2f} M of them trained",
-        "disk": f"{4 * (stored * (kept + 1) + parameters) / 1e6:.0f} MB for {kept} checkpoints and the world",
-        "time": f"{minutes:g} minutes at most" if minutes else f"{training.max_train_steps} steps",
-        **plans(network_cost(unet.config, contract, trained), training),
-    }
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import tyro
 
 from gamengen.config import parse
 from gamengen.manifest import write_manifest
+from tests.worlds import tiny_contract, tiny_unet
 
 SCRIPTS = sorted((Path(__file__).parent.parent / "scripts").glob("*.py"))
 STAGES = {
@@ -127,6 +128,18 @@ def test_a_run_from_other_weights_is_another_run(tmp_path: Path, monkeypatch: py
     (tmp_path / "weights").write_bytes(b"long")
     write_manifest(tmp_path)
     assert trainer.input_fingerprint(named) != before
+
+
+def test_layers_are_added_to_a_trained_unet_only(tmp_path: Path) -> None:
+    trainer = load(next(script for script in SCRIPTS if script.stem == "train_unet"))
+    contract = tiny_contract()
+    asked = dataclasses.replace(trainer.PRESETS["tiny"], deepen_to=3)
+    with pytest.raises(ValueError, match="--deepen_to adds layers to a trained UNet.* --layers_per_block 3"):
+        trainer.make_unet(asked, contract)
+    tiny_unet(contract).save_pretrained(tmp_path / "unet")
+    named = dataclasses.replace(asked, pretrained_model_name_or_path=str(tmp_path / "unet"))
+    assert trainer.make_unet(named, contract).config["layers_per_block"] == 3
+    assert trainer.make_unet(dataclasses.replace(named, deepen_to=None), contract).config["layers_per_block"] == 1
 
 
 def test_train_unet_knows_the_flags_of_diffusers() -> None:

@@ -63,6 +63,22 @@ class NetworkCost:
     """The same with gradient checkpointing: what is kept, and the largest block that is computed again."""
 
 
+def training_cost(unet: UNet2DConditionModel, contract: WorldContract, training: TrainingConfig) -> dict[str, str]:
+    """What a run will take, as lines to print: parameters, disk, and memory and time on GPUs of several sizes."""
+    trained = sum(p.numel() for p in unet.parameters() if p.requires_grad)
+    parameters = sum(p.numel() for p in unet.parameters())
+    moments = 0 if training.optimizer == "adafactor" else 2
+    stored = parameters * (1 + training.use_ema) + moments * trained
+    kept = training.checkpoints_total_limit or 1
+    minutes = training.max_train_minutes
+    return {
+        "parameters": f"{parameters / 1e6:.2f} M, {trained / 1e6:.2f} M of them trained",
+        "disk": f"{4 * (stored * (kept + 1) + parameters) / 1e6:.0f} MB for {kept} checkpoints and the world",
+        "time": f"{minutes:g} minutes at most" if minutes else f"{training.max_train_steps} steps",
+        **plans(network_cost(unet.config, contract, trained), training),
+    }
+
+
 def network_cost(config: Any, contract: WorldContract, trained: int | None = None) -> NetworkCost:
     """Count a UNet's cost from its config alone.
 
