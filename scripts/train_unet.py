@@ -272,8 +272,8 @@ def make_unet(config: Config, contract: WorldContract) -> UNet2DConditionModel:
     if config.pretrained_model_name_or_path is None:
         if config.deepen_to is not None:
             raise ValueError(
-                "--deepen_to adds layers to a trained UNet: name one by --pretrained_model_name_or_path, or build a new "
-                f"one with --layers_per_block {config.deepen_to}"
+                "--deepen_to adds layers to a trained UNet: name one by --pretrained_model_name_or_path, or "
+                f"build a new one with --layers_per_block {config.deepen_to}"
             )
         torch.manual_seed(config.training.seed)
         unet = build_unet(config.denoiser, contract)
