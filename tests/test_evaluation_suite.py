@@ -60,7 +60,7 @@ def test_all_is_measured_that_episodes_without_a_seed_allow() -> None:
     metrics[place] = ActionReading(settings=step_settings(study.world, (1,)), reader=QUICK)
     measured = evaluate(study, metrics)
     missing = {name for name, one in measured.items() if one.missing is not None}
-    assert missing == {"counterfactual", "stability", "agent_play"}
+    assert missing == {"counterfactual", "stability", "agent_play", "ball_play"}
     assert "1 step, recorded/inside" in measured["drift"].figures
     assert all(metric.sections(measured[metric.name].figures) for metric in metrics if metric.name not in missing)
 

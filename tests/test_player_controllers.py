@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gamengen.player.controllers import BUILT_IN, RandomController, RecordedController
+from gamengen.games.emulator import make_game_contract
+from gamengen.player.controllers import BUILT_IN, FollowController, RandomController, RecordedController, built_in
 from tests.counter_world import counter_game, counter_starts
 
 START = counter_starts()[0]
@@ -42,3 +43,14 @@ def test_every_built_in_controller_plays() -> None:
         controller = factory(counter_game())
         controller.begin(START, 1, 0, FRAME)
         assert all(0 <= controller.act(t, FRAME) < 4 for t in range(20))
+
+
+def test_who_follows_the_ball_is_there_where_there_is_one() -> None:
+    game = make_game_contract("ALE/Breakout-v5")
+    assert built_in(game) == BUILT_IN | {"follow": FollowController} and built_in(counter_game()) == BUILT_IN
+    frame = np.zeros((210, 160, 3), np.uint8)
+    frame[189:193, 70:86] = frame[150:154, 30:32] = (200, 72, 72)
+    controller = built_in(game)["follow"](game)
+    controller.begin(START, 0, 7, frame)
+    assert game.actions[controller.act(7, frame)].meaning == "LEFT"
+    assert game.actions[controller.act(8, np.zeros_like(frame))].meaning == "FIRE"

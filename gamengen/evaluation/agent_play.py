@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from gamengen.evaluation.figures import Figures, Measure, Sample, Values, ratio
 from gamengen.evaluation.metric import Part, batch_parts
+from gamengen.evaluation.object_values import gained
 from gamengen.evaluation.real_game import real_game
 from gamengen.evaluation.recordings import Place
 from gamengen.evaluation.section import Clip, Plot, Section, Table, curve
@@ -23,9 +24,6 @@ REAL, AGAIN = "real game", "real game, other draws"
 BALL = "ball"
 MIN_RALLY = 2
 """Looked-at frames: a ball that is seen for less is a flicker."""
-
-READINGS = 5
-"""Of a score, at the beginning and at the end of a game."""
 BLIND = 0.05
 """An agent that looks less than this at the screen is no judge, and the report says so."""
 
@@ -253,10 +251,7 @@ def _reading(frames: Frames, env_id: str, stride: int) -> dict[str, Values]:
         found["rally"] = np.array([stride * sum(runs), float(len(runs))])
         found["in_play"] = np.array([tracks[BALL].present.sum(), float(len(frames))])
     for name, numbers in read_numbers(frames, env_id).items():
-        known = numbers[~np.isnan(numbers)]
-        # Medians of both ends: a digit that flickers is no point.
-        gained = np.median(known[-READINGS:]) - np.median(known[:READINGS]) if len(known) else 0.0
-        found[f"points/{name}"] = np.array([gained, stride * len(frames) / 1000])
+        found[f"points/{name}"] = np.array([gained(numbers), stride * len(frames) / 1000])
     return found
 
 

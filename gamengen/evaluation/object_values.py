@@ -20,6 +20,8 @@ SEEN_SHARE = 0.35
 """Of what is visible in the real game: less of an object is a remainder of it, and not seen."""
 LOST_FRAMES = 3
 """An object is lost once it is missing for so many frames in a row in which the real game shows it."""
+READINGS = 5
+"""Of a number, at the beginning and at the end of a course."""
 CHANGE_FRAMES = 8
 """So many frames earlier or later a score may change and still be the same change."""
 
@@ -156,6 +158,12 @@ def number_changes(values: Values) -> list[tuple[int, float]]:
     readable = np.flatnonzero(~np.isnan(values))
     steps = np.diff(values[readable])
     return [(int(readable[i + 1]), float(steps[i])) for i in np.flatnonzero(steps)]
+
+
+def gained(values: Values) -> float:
+    """By how much a number rises over a course, read from medians at both ends: a digit that flickers is no point."""
+    known = values[~np.isnan(values)]
+    return float(np.median(known[-READINGS:]) - np.median(known[:READINGS])) if len(known) else 0.0
 
 
 def matched_changes(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gamengen.evaluation.action_reading import ActionReading
 from gamengen.evaluation.agent_play import AgentPlay
+from gamengen.evaluation.ball_play import BallPlay
 from gamengen.evaluation.counterfactual import Counterfactual
 from gamengen.evaluation.delta_psnr import DeltaPsnr
 from gamengen.evaluation.drift import Drift
@@ -69,6 +70,7 @@ def suite(world: World, scale: Scale, networks: Networks) -> Sequence[Metric]:
         DeltaPsnr(settings=rollout_settings),
         Stability(settings=rollout_settings),
         AgentPlay(settings=rollout_settings),
+        BallPlay(settings=rollout_settings[:1]),
         Drift(settings=rollout_settings[:1], horizon=scale.drift_frames),
         Speed(settings=settings),
     ]  # fmt: skip

@@ -1,10 +1,12 @@
 """What a game's picture shows, read from pixels alone, so that dreams can be read too.
 
 `read_objects` says where each object of a game is, `read_numbers` what its score and lives say, `read_grids` which
-bricks of a wall are there, `turns` when its ball turns. `GAMES` is open to new games: a game is a few lines that say
-how each object looks; the tests check every reader against the console's memory.
+bricks of a wall are there, `turns` when its ball turns; a `Follower` plays by them. `GAMES` is open to new games: a
+game is a few lines that say how each object looks; the tests check every reader against the console's memory.
 """
 
+from gamengen.objects.follower import Follower as Follower
+from gamengen.objects.follower import can_follow as can_follow
 from gamengen.objects.games import BREAKOUT as BREAKOUT
 from gamengen.objects.games import GAMES as GAMES
 from gamengen.objects.games import PONG as PONG

@@ -58,6 +58,8 @@ PONG = GameObjects(
         ),
     },
     paddles={"own_paddle": Paddle("x", 1), "enemy_paddle": Paddle("x", -1)},
+    moves=("RIGHT", "LEFT"),
+    serve="FIRE",
 )  # fmt: skip
 
 BREAKOUT = GameObjects(
@@ -86,6 +88,8 @@ BREAKOUT = GameObjects(
         ),
     },
     paddles={"own_paddle": Paddle("y", 1)},
+    moves=("LEFT", "RIGHT"),
+    serve="FIRE",
 )  # fmt: skip
 
 SKIING = GameObjects(

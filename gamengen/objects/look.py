@@ -121,6 +121,10 @@ class GameObjects:
     """The object that the actions move."""
     own_axis: Literal["y", "x"] | None = "y"
     """The axis along which they move it; None: both."""
+    moves: tuple[str, str] | None = None
+    """Meanings of the actions that move it towards smaller and towards greater y (or x); None: there is more to it."""
+    serve: str = "NOOP"
+    """Meaning of the action that brings a ball."""
 
 
 def likeness(pixels: npt.NDArray[np.uint8], colour: Colour, background: Colour) -> Floats:

@@ -9,6 +9,7 @@ import numpy as np
 
 from gamengen.contract import GameContract
 from gamengen.noise import key_of
+from gamengen.objects import Follower, can_follow
 from gamengen.rollout import random_actions
 from gamengen.world import StartState
 
@@ -93,8 +94,27 @@ class NoopController:
         return self._noop
 
 
+class FollowController:
+    """Moves to where the ball is: a game plays itself, by what the picture shows."""
+
+    def __init__(self, game: GameContract) -> None:
+        self._follower = Follower(game)
+
+    def begin(self, start: StartState, seed: int, t: int, frame: np.ndarray) -> None:
+        """Nothing to remember."""
+
+    def act(self, t: int, frame: np.ndarray) -> int:
+        """By the newest frame alone."""
+        return int(self._follower(frame[None])[0])
+
+
 BUILT_IN: dict[str, ControllerFactory] = {
     "recorded": RecordedController,
     "random": RandomController,
     "noop": NoopController,
 }
+
+
+def built_in(game: GameContract) -> dict[str, ControllerFactory]:
+    """Those of `BUILT_IN`, and one that follows the ball where there is one."""
+    return BUILT_IN | ({"follow": FollowController} if can_follow(game) else {})

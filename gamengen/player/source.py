@@ -17,7 +17,7 @@ from gamengen.dataset.episodes import list_episodes
 from gamengen.games.emulator import Emulator
 from gamengen.games.emulator_world import EmulatorWorld
 from gamengen.noise import key_of
-from gamengen.player.controllers import BUILT_IN, ControllerFactory
+from gamengen.player.controllers import BUILT_IN, ControllerFactory, built_in
 from gamengen.player.protocol import MAX_SEED
 from gamengen.world import Replay, StartState, World
 
@@ -72,7 +72,7 @@ def dream_source(
     return Source(
         title=title, kind="dream", game=game, make_world=make_world, starts=tuple(starts[:MAX_GALLERY]),
         start_at=lambda index, seed: starts[index], next_start=lambda index, seed: (index, (seed + 1) % MAX_SEED),
-        controllers={**BUILT_IN, **(agents or {})}, record_dir=record_dir,
+        controllers={**built_in(game), **(agents or {})}, record_dir=record_dir,
         make_truth=None if missing else lambda: EmulatorWorld(game), truth_missing=missing,
     )  # fmt: skip
 
@@ -86,11 +86,11 @@ def game_source(
         open_dataset(record_dir, game)  # now and not when the first game begins: another game's folder is refused
     emulator = Emulator(game)
     # Nothing recorded to repeat.
-    built_in = {name: factory for name, factory in BUILT_IN.items() if name != "recorded"}
+    players = {name: factory for name, factory in built_in(game).items() if name != "recorded"}
     return Source(
         title=game.env_id, kind="game", game=game, make_world=lambda size: EmulatorWorld(game, size),
         starts=(new_game(emulator, first_seed),), start_at=lambda index, seed: new_game(emulator, seed),
-        next_start=lambda index, seed: (0, (seed + 1) % MAX_SEED), controllers={**built_in, **(agents or {})},
+        next_start=lambda index, seed: (0, (seed + 1) % MAX_SEED), controllers={**players, **(agents or {})},
         truth_missing="this is the real game", record_dir=record_dir, record_all=record_dir is not None,
     )  # fmt: skip
 
