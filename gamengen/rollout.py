@@ -9,7 +9,10 @@ import numpy as np
 
 from gamengen.contract import GameContract, check_actions
 from gamengen.noise import key_of
-from gamengen.world import StartState, World
+from gamengen.world import StartState, World, WorldStep
+
+Player = Callable[[np.ndarray], np.ndarray]
+"""The newest frames of B games, uint8 (B, H, W, 3) -> their actions, int64 (B,)."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +51,56 @@ def rollout(
     if actions.ndim != 2 or actions.shape[0] != world.num_worlds or actions.shape[1] < 1:
         raise ValueError(f"rollout: expected actions ({world.num_worlds}, T) with T >= 1, got {actions.shape}")
     check_actions(actions.ravel(), world.contract.game, "rollout")
-    if reset is None:
-        world.reset(starts, seeds)
-    else:
-        reset()
+    _begin(world, starts, seeds, reset)
     steps = []
     for t in range(actions.shape[1]):
         steps.append(world.step(actions[:, t]))
         if progress is not None:
             progress(t + 1)
+    return _stacked(steps, actions)
+
+
+def play(
+    world: World,
+    starts: Sequence[StartState],
+    seeds: Sequence[int],
+    player: Player,
+    num_frames: int,
+    progress: Callable[[int], object] | None = None,
+    *,
+    reset: Callable[[], None] | None = None,
+) -> Rollout:
+    """Put the world into the start states and let somebody play it who answers to what it shows.
+
+    A decision is held for as many frames as the game's recorded ones were, on average.
+
+    Args:
+        starts, seeds: one a world.
+        player: such as `objects.Follower`.
+        progress, reset: as for `rollout`.
+    """
+    hold = max(1, round(sum(world.contract.game.hold) / 2))
+    _begin(world, starts, seeds, reset)
+    newest = np.stack([start.frames[-1] for start in starts])
+    steps: list[WorldStep] = []
+    actions: list[np.ndarray] = []
+    for t in range(num_frames):
+        actions.append(player(newest) if t % hold == 0 else actions[-1])
+        steps.append(world.step(actions[-1]))
+        newest = steps[-1].frames
+        if progress is not None:
+            progress(t + 1)
+    return _stacked(steps, np.stack(actions, axis=1))
+
+
+def _begin(world: World, starts: Sequence[StartState], seeds: Sequence[int], reset: Callable[[], None] | None) -> None:
+    if reset is None:
+        world.reset(starts, seeds)
+    else:
+        reset()
+
+
+def _stacked(steps: Sequence[WorldStep], actions: np.ndarray) -> Rollout:
     rewards = [step.rewards for step in steps if step.rewards is not None]
     terminated = [step.terminated for step in steps if step.terminated is not None]
     return Rollout(
@@ -110,7 +154,7 @@ def action_id(text: str, game: GameContract) -> int:
         return int(text)
     table = ", ".join(f"{i} {meaning}" for i, meaning in enumerate(meanings))
     raise ValueError(
-        f"--actions: {text!r} is neither `recorded`, `random`, `noop` nor an action of {game.env_id}: {table}"
+        f"--actions: {text!r} is neither `recorded`, `random`, `noop`, `follow` nor an action of {game.env_id}: {table}"
     )
 
 

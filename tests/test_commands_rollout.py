@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from gamengen.commands.rollout import Config, main
-from gamengen.loading import load_start_states, load_world
+from gamengen.loading import load_contract, load_start_states, load_world
+from gamengen.objects import Follower
 from tests.worlds import tiny_pipeline
 
 
@@ -68,3 +69,20 @@ def test_it_says_where_the_recording_ends(folder: Path, tmp_path: Path, capsys: 
     dream = main(replace(config, num_frames=len(future) + 2))
     assert dream is not None and dream.actions[0].tolist() == [*future.tolist(), 0, 0]
     assert f"end after {len(future)} of {len(future) + 2} frames, the no-op follows" in capsys.readouterr().out
+
+
+def test_who_follows_the_ball_plays_the_dream_and_the_real_game_beside_it(tmp_path: Path) -> None:
+    world = str(Path(__file__).resolve().parent.parent / "worlds" / "pong")
+    output = tmp_path / "played.gif"
+    dream = main(
+        Config(world=world, output=str(output), actions="follow", num_frames=6, num_starts=2, save_frames=True,
+               scale=1, device="cpu")
+    )  # fmt: skip
+    assert dream is not None
+    raw, starts = np.load(output.with_suffix(".npz")), load_start_states(world)
+    player = Follower(load_contract(world).game)
+    first = player(np.stack([starts[0].frames[-1], starts[-1].frames[-1]]))
+    assert np.array_equal(dream.actions[:, 0], first) and np.array_equal(raw["actions"], dream.actions)
+    assert raw["real"].shape == dream.frames.shape
+    apart = np.abs(raw["real"][:, 0].astype(int) - dream.frames[:, 0]).mean()
+    assert apart < 2, "both go on from the same picture"

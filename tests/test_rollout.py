@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gamengen.contract import Action
+from gamengen.contract import Action, WorldContract
 from gamengen.diffusion.latent_world import LatentWorld
-from gamengen.rollout import action_id, choose_actions, random_actions, rollout
+from gamengen.rollout import action_id, choose_actions, play, random_actions, rollout
 from gamengen.world import StartState, WorldStep
 from tests.worlds import tiny_game, tiny_pipeline, tiny_starts
 
@@ -39,6 +39,29 @@ def test_a_rollout_begins_anew_every_time(world: LatentWorld) -> None:
     actions = choose_actions("recorded", STARTS, GAME, 4, seed=0)
     first = rollout(world, STARTS, SEEDS, actions)
     assert np.array_equal(rollout(world, STARTS, SEEDS, actions).frames, first.frames)
+
+
+def test_a_player_answers_to_what_it_is_shown_and_holds_its_decisions(world: LatentWorld) -> None:
+    class Held(LatentWorld):
+        @property
+        def contract(self) -> WorldContract:
+            codec = super().contract.codec
+            return replace(super().contract, codec=replace(codec, game=replace(codec.game, hold=(1, 3))))
+
+    for played, hold in ((world, 1), (Held(world.pipeline, 2, num_inference_steps=1), 2)):
+        asked: list[np.ndarray] = []
+
+        def player(frames: np.ndarray, asked: list[np.ndarray] = asked) -> np.ndarray:
+            asked.append(frames)
+            return np.array([len(asked) % 3, 2])
+
+        result = play(played, STARTS, SEEDS, player, 5)
+        decisions = [0, 1, 2, 3, 4] if hold == 1 else [0, 0, 1, 1, 2]
+        assert result.actions.tolist() == [[(n + 1) % 3 for n in decisions], [2] * 5]
+        assert np.array_equal(asked[0], np.stack([start.frames[-1] for start in STARTS]))
+        for n, frames in enumerate(asked[1:], 1):
+            assert np.array_equal(frames, result.frames[:, n * hold - 1]), "the newest frame"
+        assert np.array_equal(rollout(world, STARTS, SEEDS, result.actions).frames, result.frames)
 
 
 def test_rewards_and_ends_are_stacked_where_a_world_has_them(world: LatentWorld) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,13 +21,14 @@ import torch
 import tyro
 from tqdm.auto import tqdm
 
-from gamengen.contract import check_compatible
+from gamengen.contract import GameContract, check_compatible
 from gamengen.dataset.start_states import locate
 from gamengen.latents.shards import load_table, read_contract, read_index
 from gamengen.latents.windows import stored_context
 from gamengen.loading import load_start_states, load_world
 from gamengen.media import check_suffix, draw_actions, grid, side_by_side, upscale, write_animation, write_raw_frames
-from gamengen.rollout import Rollout, choose_actions, rollout
+from gamengen.objects import Follower
+from gamengen.rollout import Rollout, choose_actions, play, rollout
 from gamengen.run_folder import print_plan
 from gamengen.world import StartState, World
 
@@ -47,7 +49,8 @@ class Config:
     output: str = "rollout.gif"
     """Animation to write: .gif, .webp or .mp4."""
     actions: str = "recorded"
-    """`recorded`, `random`, `noop`, or action names or ids such as `RIGHT,RIGHT,NOOP` (repeated)."""
+    """`recorded`, `random`, `noop`, `follow` (somebody who moves to where the ball is plays the dream, and the real
+    game beside it), or action names or ids such as `RIGHT,RIGHT,NOOP` (repeated)."""
     num_frames: int = 128
     num_starts: int = 2
     """Games side by side, from start states spread over the held-out ones."""
@@ -95,7 +98,7 @@ def main(config: Config) -> Rollout | None:
         noise_level=config.noise_level,
     )
     game = world.contract.game
-    actions = choose_actions(config.actions, starts, game, config.num_frames, config.seed)
+    run = choose_run(config, starts, game)
     if config.actions == "recorded":
         known = min(len(start.future_actions) for start in starts if start.future_actions is not None)
         if known < config.num_frames:
@@ -106,13 +109,15 @@ def main(config: Config) -> Rollout | None:
         reset = (
             None if config.latents is None else functools.partial(start_stored, config.latents, world, starts, seeds)
         )
-        dream = rollout(world, starts, seeds, actions, progress=lambda _: bar.update(), reset=reset)
+        dream = run(world, starts, seeds, progress=lambda _: bar.update(), reset=reset)
     seconds = time.perf_counter() - started
-    truth = real_game(config, world, starts, seeds, actions)
+    truth = real_game(config, game, starts, seeds, run)
     panels = ({"real game": truth.frames} if truth is not None else {}) | {"dream": dream.frames}
     clips = [
         draw_actions(
-            side_by_side({name: upscale(frames[b], config.scale) for name, frames in panels.items()}), actions[b], game
+            side_by_side({name: upscale(frames[b], config.scale) for name, frames in panels.items()}),
+            dream.actions[b],
+            game,
         )
         for b in range(len(starts))
     ]
@@ -125,7 +130,7 @@ def main(config: Config) -> Rollout | None:
     if config.save_frames:
         raw = Path(config.output).with_suffix(".npz")
         real = {"real": truth.frames} if truth is not None else {}
-        write_raw_frames(raw, dream.frames, actions=actions, **real)
+        write_raw_frames(raw, dream.frames, actions=dream.actions, **real)
         print(f"wrote {raw}")
     return dream
 
@@ -150,10 +155,18 @@ def held_out_splits(latents: str) -> list[str]:
     return sorted({shard["split"] for shard in read_index(latents)["shards"]} - {"train"})
 
 
+def choose_run(config: Config, starts: list[StartState], game: GameContract) -> Callable[..., Rollout]:
+    """What plays a world, the dream or the real game, in the start states: `(world, starts, seeds, ...)`."""
+    if config.actions == "follow":
+        return functools.partial(play, player=Follower(game), num_frames=config.num_frames)
+    actions = choose_actions(config.actions, starts, game, config.num_frames, config.seed)
+    return functools.partial(rollout, actions=actions)
+
+
 def real_game(
-    config: Config, world: World, starts: list[StartState], seeds: list[int], actions: np.ndarray
+    config: Config, game: GameContract, starts: list[StartState], seeds: list[int], run: Callable[..., Rollout]
 ) -> Rollout | None:
-    """The emulator in the same states under the same actions, or None with a word why."""
+    """The emulator in the same states, played in the same way, or None with a word why."""
     if config.real == "no":
         return None
     try:
@@ -161,8 +174,7 @@ def real_game(
             raise ValueError("the start states do not say how to replay them")
         from gamengen.games.emulator_world import EmulatorWorld
 
-        emulator = EmulatorWorld(world.contract.game, len(starts))
-        return rollout(emulator, starts, seeds, actions)
+        return run(EmulatorWorld(game, len(starts)), starts, seeds)
     except (ImportError, ValueError) as error:
         if config.real == "yes":
             raise

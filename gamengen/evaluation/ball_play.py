@@ -23,6 +23,7 @@ from gamengen.evaluation.study import Setting, Study
 from gamengen.objects import BALL, Follower, Track, can_follow, game_objects
 from gamengen.objects.look import Look
 from gamengen.objects.turns import FASTEST
+from gamengen.rollout import Rollout, play
 from gamengen.world import World
 
 GONE_FRAMES = 3
@@ -74,10 +75,10 @@ class BallPlay:
         games: dict[str, Frames] = {}
         emulator = real_game(study)
         if emulator is not None:
-            games[REAL] = self._play(study, emulator, part.places)[0]
+            games[REAL] = self._play(study, emulator, part.places).frames
         for setting in self.settings:
             with study.using(setting) as world:
-                games[setting.label] = self._play(study, world, part.places)[0]
+                games[setting.label] = self._play(study, world, part.places).frames
         samples = []
         for row, place in enumerate(part.places):
             values: dict[str, Values] = {}
@@ -104,27 +105,18 @@ class BallPlay:
         panels = {}
         emulator = real_game(study)
         if emulator is not None:
-            panels["real game"] = self._play(study, emulator, [place])[0][0]
+            panels["real game"] = self._play(study, emulator, [place]).frames[0]
         setting = next(s for s in self.settings if s.label == path.split("/")[0])
         with study.using(setting) as world:
-            frames, actions = self._play(study, world, [place])
-        return Clip(panels | {"dream": frames[0]}, actions[0])
+            dream = self._play(study, world, [place])
+        return Clip(panels | {"dream": dream.frames[0]}, dream.actions[0])
 
-    def _play(self, study: Study, world: World, places: Sequence[Place]) -> tuple[Frames, npt.NDArray[np.int64]]:
-        """uint8 (n, T, H, W, 3) and the actions (n, T); a decision is held as long as the recorded ones were."""
+    def _play(self, study: Study, world: World, places: Sequence[Place]) -> Rollout:
+        """Games from the places; a world of more slots plays the last one again in the rest of them."""
         excerpts = study.excerpts(places, 0)
         filled = [*excerpts, *[excerpts[-1]] * (world.num_worlds - len(excerpts))]
-        world.reset([e.start for e in filled], [study.seed_of(e.place) for e in filled])
-        player, hold = Follower(study.game), max(1, round(sum(study.game.hold) / 2))
-        newest = np.stack([excerpt.start.frames[-1] for excerpt in filled])
-        frames: list[Frames] = []
-        actions: list[npt.NDArray[np.int64]] = []
-        for t in range(self.horizon):
-            chosen = player(newest) if t % hold == 0 else actions[-1]
-            newest = world.step(chosen).frames
-            frames.append(newest[: len(places)])
-            actions.append(chosen)
-        return np.stack(frames, axis=1), np.stack(actions, axis=1)[: len(places)]
+        seeds = [study.seed_of(excerpt.place) for excerpt in filled]
+        return play(world, [excerpt.start for excerpt in filled], seeds, Follower(study.game), self.horizon)
 
 
 def ball_values(frames: Frames, env_id: str) -> dict[str, Values]:
