@@ -109,6 +109,10 @@ def test_figures_go_into_the_worlds_card_and_leave_the_rest(tmp_path: Path) -> N
     card = (folder / "README.md").read_text()
     assert "next_frame / 4 steps / psnr" in card and "31.50 (31.00 to 32.00) dB" in card
     assert np.isfinite(figure["value"])
+    evaluate.update_card(folder, {"speed": {"1 step/fps": figure}}, all_metrics=False)
+    assert sorted(read_world_facts(folder).figures) == ["next_frame", "speed"], "one metric measured again"
+    evaluate.update_card(folder, {"speed": {"1 step/fps": figure}})
+    assert sorted(read_world_facts(folder).figures) == ["speed"], "all were asked for, one could be measured"
 
 
 def test_training_episodes_are_not_held_out(tmp_path: Path) -> None:

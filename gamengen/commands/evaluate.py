@@ -169,22 +169,27 @@ def main(config: Config, load_agent: LoadAgent | None = None) -> dict[str, Any]:
     report = write_report(run.path, study, metrics, measured, facts, record, clip_minutes=clip_minutes)
     run.finish({"metrics": sorted(measured)})
     if config.write_card and Path(config.world).exists():
-        update_card(folder, card_figures(report))
+        update_card(folder, card_figures(report), all_metrics=not config.scale.metrics)
     summary = summary_section({name: one.figures for name, one in measured.items()}, study.game.env_id)
     print("\n".join(table_text(table) for table in summary.tables))
     print(f"wrote {run.path / 'report.html'} and report.json")
     return report
 
 
-def update_card(folder: Path, figures: dict[str, Any]) -> None:
-    """Put figures into the model card of a world folder; whatever else it says stays."""
+def update_card(folder: Path, figures: dict[str, Any], all_metrics: bool = True) -> None:
+    """Put figures into the model card of a world folder; whatever else it says stays.
+
+    Args:
+        all_metrics: False where only some were asked for: the card keeps what it says of the others.
+    """
     pipeline = load_pipeline(folder)
     parameters = {
         name: sum(weights.numel() for weights in part.parameters())
         for name, part in pipeline.components.items()
         if hasattr(part, "parameters")
     }
-    facts = replace(read_world_facts(folder), figures=figures)
+    known = read_world_facts(folder)
+    facts = replace(known, figures=figures if all_metrics else {**known.figures, **figures})
     write_world_card(folder, pipeline.world_contract, parameters, facts)
 
 
