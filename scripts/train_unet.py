@@ -24,9 +24,9 @@ from gamengen.codecs.palette import measure_palette
 from gamengen.config import parse
 from gamengen.contract import CodecContract, WorldContract
 from gamengen.dataset.start_states import check_filled, read_start_states
-from gamengen.diffusion.deepening import deepen
 from gamengen.diffusion.denoiser import DenoiserConfig, build_unet, world_settings
 from gamengen.diffusion.drawing import DrawingConfig, prefer
+from gamengen.diffusion.growing import deepen
 from gamengen.diffusion.loss import LatentDiffusionLoss, LossConfig
 from gamengen.diffusion.pipeline import KIND, build_pipeline
 from gamengen.diffusion.scene import foreground_share, measure_scene

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gamengen.codecs.autoencoder import load_vae
 from gamengen.codecs.opening import open_codec
-from gamengen.diffusion.denoiser import Denoiser, DenoiserConfig, build_unet, world_settings
+from gamengen.diffusion.denoiser import Denoiser, DenoiserConfig, build_unet, check_unet, world_settings
 from gamengen.diffusion.stable_diffusion import (
     NEW_PARTS,
     LoraConfig,
@@ -134,7 +134,9 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     tiny_unet(two).save_pretrained(tmp_path / "world/unet")
     assert not is_text_to_image(load_unet(tmp_path / "world", two).config)
     with pytest.raises(ValueError, match="in_channels is"):
-        load_unet(tmp_path / "world", tiny_contract(length=5))
+        load_unet(tmp_path / "world", tiny_contract(length=2))
+    longer = tiny_contract(length=5)
+    check_unet(load_unet(tmp_path / "world", longer), longer)
 
 
 @pytest.mark.parametrize("kind", ["sd-vae-ft-mse", "taesd"])

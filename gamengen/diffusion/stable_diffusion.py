@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 
 from gamengen.contract import WorldContract
 from gamengen.diffusion.denoiser import POSITION_CHANNELS, check_unet, in_channels
+from gamengen.diffusion.growing import lengthen
 from gamengen.durable import read_json
 from gamengen.hub.repository import component_files, resolve
 
@@ -51,7 +52,7 @@ def load_unet(
     """The UNet of a folder or Hub id, float32, for a world of this contract.
 
     Args:
-        path_or_id: a UNet, a world, or Stable Diffusion.
+        path_or_id: a UNet, a world, or Stable Diffusion. One of a shorter context gets zeros for what is older.
         seed: of the projection of the action tokens, the one new part that does not begin at zero.
     Raises:
         FileNotFoundError: no UNet there. ValueError: one that is neither of this contract nor Stable Diffusion's.
@@ -72,6 +73,7 @@ def load_unet(
         ) from error
     if is_text_to_image(unet.config):
         return from_stable_diffusion(unet, contract, seed)
+    unet = lengthen(unet, contract)
     check_unet(unet, contract)
     return unet
 

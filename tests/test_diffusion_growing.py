@@ -1,4 +1,4 @@
-"""gamengen.diffusion.deepening: more layers, the same function, and all of them learn."""
+"""gamengen.diffusion.growing: more layers, or more of the past, the same function, and all that is new learns."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from gamengen.diffusion.deepening import deepen
-from gamengen.diffusion.denoiser import Denoiser, DenoiserConfig, build_unet
-from tests.worlds import LENGTH, tiny_contract
+from gamengen.contract import WorldContract
+from gamengen.diffusion.denoiser import Denoiser, DenoiserConfig, build_unet, in_channels, world_settings
+from gamengen.diffusion.growing import deepen, lengthen
+from gamengen.diffusion.scene import Scene
+from tests.worlds import LENGTH, flat_scene, tiny_codec_contract, tiny_contract
 
 CONTRACT = tiny_contract()
 SHAPE = CONTRACT.codec.array_shape
@@ -20,24 +22,50 @@ SMALL = DenoiserConfig(
 )
 
 
-def random_unet(config: DenoiserConfig) -> UNet2DConditionModel:
+def random_unet(config: DenoiserConfig, contract: WorldContract = CONTRACT) -> UNet2DConditionModel:
     """No weight is zero or one: what is mixed up changes the output."""
-    unet = build_unet(config, CONTRACT)
+    unet = build_unet(config, contract)
     generator = torch.Generator().manual_seed(1)
     for parameter in unet.parameters():
         parameter.data.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     return unet
 
 
-def output(unet: UNet2DConditionModel) -> Tensor:
+def output(unet: UNet2DConditionModel, contract: WorldContract = CONTRACT, scene: Scene | None = None) -> Tensor:
+    """On the same newest frames and actions, whatever came before them."""
     generator = torch.Generator().manual_seed(2)
-    return Denoiser(unet, CONTRACT)(
-        torch.randn((2, *SHAPE), generator=generator),
-        torch.tensor([10, 999]),
-        torch.randn((2, LENGTH, *SHAPE), generator=generator),
-        torch.randint(0, 3, (2, LENGTH), generator=generator),
-        torch.tensor([0, 7]),
+    noisy, past = torch.randn((2, *SHAPE), generator=generator), torch.randn((2, 9, *SHAPE), generator=generator)
+    actions, length = torch.randint(0, 3, (2, 9), generator=generator), contract.context_length
+    return Denoiser(unet, contract, scene)(
+        noisy, torch.tensor([10, 999]), past[:, -length:], actions[:, -length:], torch.tensor([0, 7])
     )
+
+
+@pytest.mark.parametrize("planes", [True, False], ids=["with action planes", "without"])
+@pytest.mark.parametrize("prior", [True, False], ids=["with the scene", "without"])
+def test_a_longer_context_is_ignored_at_first(prior: bool, planes: bool) -> None:
+    settings = world_settings(0.7, "v_prediction", prior, planes)
+    short, long = (replace(CONTRACT, context_length=length, settings=settings) for length in (LENGTH, 8))
+    config, scene = replace(SMALL, attention_levels=0), flat_scene(CONTRACT) if prior else None
+    unet = random_unet(config, short)
+    grown = lengthen(unet, long)
+    assert grown.config["in_channels"] == in_channels(long) and type(grown) is UNet2DConditionModel
+    with torch.no_grad():
+        was, now = output(unet, short, scene), output(grown, long, scene)
+    assert float(was.std()) > 0.1
+    torch.testing.assert_close(now, was, atol=1e-5, rtol=1e-5)
+    output(grown, long, scene).square().mean().backward()
+    gradient = grown.conv_in.weight.grad
+    past = slice(SHAPE[0], SHAPE[0] * (1 + long.context_length))
+    assert gradient is not None and bool((gradient.abs().sum((0, 2, 3))[past] > 0).all()), "all of it is learnt from"
+
+
+def test_a_context_that_is_no_longer_stays() -> None:
+    unet = random_unet(SMALL)
+    for length in (LENGTH, LENGTH - 1):
+        assert lengthen(unet, replace(CONTRACT, context_length=length)) is unet
+    other = build_unet(SMALL, tiny_contract(tiny_codec_contract(channels=5)))
+    assert lengthen(other, replace(CONTRACT, context_length=9)) is other, "of another codec: the caller refuses it"
 
 
 @pytest.mark.parametrize("levels", [0, 1, 2], ids="attention in {} levels".format)

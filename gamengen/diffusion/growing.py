@@ -1,8 +1,11 @@
-"""A trained UNet with more layers that begins as what it was.
+"""A trained UNet with more layers, or with a longer context, that begins as what it was.
 
 A network that has reached what its size can learn need not be thrown away for a larger one: layers are added whose
-residual branch ends in zeros, so that the first output is the old one, bit for bit but for the order of sums, and
-training goes on from there. Source: Net2DeeperNet, Net2Net (arXiv 1511.05641), section 2.3, here with residual blocks.
+residual branch ends in zeros, so that the first output is the old one but for the order of sums, and training goes on
+from there. Source: Net2DeeperNet, Net2Net (arXiv 1511.05641), section 2.3, here with residual blocks.
+
+Nor one that sees too little of the past, such as eight frames where a ball is out of sight for twelve: what is older
+comes in through weights of zero.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ import re
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
+
+from gamengen.contract import WorldContract
 
 RESIDUAL_ENDS = ("conv2.weight", "conv2.bias", "proj_out.weight", "proj_out.bias")
 """The last layer of the residual branch of a ResnetBlock2D and of a Transformer2DModel."""
@@ -46,7 +51,31 @@ def deepen(unet: UNet2DConditionModel, layers_per_block: int | None, seed: int =
     taken = {_moved(name, layers_per_block - old): value for name, value in weights.items()}
     new = {name: _begun(name, value) for name, value in deeper.state_dict().items() if name not in taken}
     deeper.load_state_dict({**taken, **new})
-    return deeper.to(device=unet.device, dtype=unet.dtype).train(unet.training)
+    return deeper.to(unet.device).train(unet.training)
+
+
+def lengthen(unet: UNet2DConditionModel, contract: WorldContract) -> UNet2DConditionModel:
+    """The UNet for the context length of the contract, if it was made for a shorter one; else as it is.
+
+    The older frames' channels, and their actions' planes, get weights of zero. Their actions come as tokens, too, of
+    positions that the attention has not met: without it the output is the old one, with it nearly so.
+    """
+    channels, length = contract.codec.array_shape[0], contract.context_length
+    actions = contract.game.num_actions if contract.settings["action_planes"] else 0
+    fixed = channels * (1 + bool(contract.settings["scene_prior"]))
+    old, rest = divmod(unet.config["in_channels"] - fixed, channels + actions)
+    if rest or not 0 < old < length:
+        return unet
+    longer = UNet2DConditionModel.from_config({**unet.config, "in_channels": fixed + length * (channels + actions)})
+    weights = unet.state_dict()
+    # As `Denoiser.network` lays them out: the noisy frame, the context, the scene's median, the actions.
+    sizes = (channels, old * channels, fixed - channels, old * actions)
+    noisy, context, median, planes = weights["conv_in.weight"].split(sizes, dim=1)
+    none = context[:, :1] * 0
+    older = [none.expand(-1, (length - old) * count, -1, -1) for count in (channels, actions)]
+    weights["conv_in.weight"] = torch.cat([noisy, older[0], context, median, older[1], planes], dim=1)
+    longer.load_state_dict(weights)
+    return longer.to(unet.device).train(unet.training)
 
 
 def _moved(name: str, added: int) -> str:
