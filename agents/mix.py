@@ -9,7 +9,9 @@ from agents.policies import ConstantPolicy, Policy, RandomPolicy, scripted_polic
 from agents.recorder import Player
 from gamengen.contract import GameContract
 
-SPELLING = "NAME[@EPSILON][:SHARE], comma separated; NAME: scripted, random, noop or a Stable-Baselines3 zip's path"
+SPELLING = (
+    "NAME[@EPSILON][:SHARE], comma separated; NAME: scripted, varied, random, noop or a Stable-Baselines3 zip's path"
+)
 
 PONG_MIX = "scripted@0.03:3,scripted@0.1:3,scripted@0.3:3,random:0.7,noop:0.3"
 """Who plays when nobody is named."""
@@ -60,8 +62,8 @@ def parse_range(text: str, flag: str) -> tuple[int, int]:
 
 
 def _builtin(name: str, game: GameContract) -> tuple[Policy, str] | None:
-    if name == "scripted":
-        return scripted_policy(game), ""
+    if name in ("scripted", "varied"):
+        return scripted_policy(game, name == "varied"), ""
     if name == "random":
         return RandomPolicy(game.num_actions), ""
     return (ConstantPolicy(game.noop_action), "") if name == "noop" else None

@@ -214,7 +214,9 @@ class _Slot:
     def context(self) -> DecisionContext:
         """What the policy sees."""
         observation = None if self._stack is None else self._stack.observation()
-        return DecisionContext(self.number, self.stream.rng, self.stream.frame, self.stream.ram, observation)
+        return DecisionContext(
+            self.number, self.stream.rng, self.stream.frame, self.stream.ram, observation, self.stream.seed
+        )
 
     def decide(self, action: int) -> None:
         """The policy's answer."""

@@ -110,7 +110,7 @@ def load_policy(
     """
     path = resolve_file(path, "*.zip", revision=revision)
     if not path.is_file():
-        raise FileNotFoundError(f"policy {str(path)!r}: no such file, and not one of scripted, random, noop")
+        raise FileNotFoundError(f"policy {str(path)!r}: no such file, and not one of scripted, varied, random, noop")
     card = read_card(path)
     try:
         policy = _from_weights(path, game)

@@ -73,7 +73,7 @@ class GameStream:
         """Start the next episode."""
         number = self.episode_number
         self.rng = np.random.default_rng(key_of("episode", self._settings.seed, self._stream_id, number))
-        seed = int(self.rng.integers(1 << 31))
+        self.seed = seed = int(self.rng.integers(1 << 31))
         noop_starts = int(self.rng.integers(self.game.noop_start_max + 1))
         self.frame = self._emulator.reset(seed, noop_starts)
         self._look()

@@ -44,8 +44,8 @@ class RecordConfig:
     env_id: str = "ALE/Pong-v5"
     """An Atari game, or any Gymnasium environment with discrete actions and render_mode rgb_array."""
     policy: str = PONG_MIX
-    """NAME[@EPSILON][:SHARE], comma separated: scripted, random, noop, or a Stable-Baselines3 zip, by path or
-    Hub id."""
+    """NAME[@EPSILON][:SHARE], comma separated: scripted, varied (scripted, meeting the ball with all of the paddle and
+    taking time to serve), random, noop, or a Stable-Baselines3 zip, by path or Hub id."""
     epsilon: float = 0.0
     """Random decisions of the policies that name no epsilon of their own."""
     random_hold: str = "1-8"

@@ -7,7 +7,7 @@ import pytest
 
 from agents.mix import PolicySpec, make_players, parse_mix, parse_range
 from agents.observation import FrameStack, grey_observation
-from agents.policies import DecisionContext, RandomPolicy, ScriptedPong, scripted_policy
+from agents.policies import DecisionContext, RandomPolicy, ScriptedBreakout, ScriptedPong, scripted_policy
 from gamengen.contract import GameContract
 from gamengen.games.emulator import Emulator, make_game_contract
 from tests.counter_env import COUNTER_ENV
@@ -20,26 +20,57 @@ def pong() -> GameContract:
     return make_game_contract("ALE/Pong-v5")
 
 
-def context(emulator: Emulator) -> DecisionContext:
-    return DecisionContext(0, np.random.default_rng(0), emulator.frame(), emulator.ram(), None)
-
-
-def score(game: GameContract, steps: int) -> float:
-    policy, emulator = scripted_policy(game), Emulator(game)
+def played(game: GameContract, steps: int, seed: int = 0, varied: bool = False) -> tuple[float, np.ndarray]:
+    """Summed reward, and the console's memory (T, 128) on the way."""
+    policy, emulator = scripted_policy(game, varied), Emulator(game)
+    rng = np.random.default_rng(seed)
     emulator.reset(0)
-    total = 0.0
+    total, memory = 0.0, []
     for _ in range(steps):
-        reward, terminated, _ = emulator.advance(policy.act([context(emulator)])[0])
+        context = DecisionContext(0, rng, emulator.frame(), emulator.ram(), None, seed)
+        reward, terminated, _ = emulator.advance(policy.act([context])[0])
         total += reward
+        memory.append(emulator.ram())
         if terminated:
             break
     emulator.close()
-    return total
+    return total, np.stack(memory)
 
 
-def test_scripted_players_play() -> None:
-    assert score(make_game_contract("ALE/Breakout-v5", frame_skip=2), 800) >= 10
-    assert score(make_game_contract("ALE/Pong-v5", frame_skip=2), 800) >= -4, "an idle player has -9 by then"
+@pytest.mark.parametrize("varied", [False, True])
+def test_scripted_players_play(varied: bool) -> None:
+    assert played(make_game_contract("ALE/Breakout-v5", frame_skip=2), 800, varied=varied)[0] >= 10
+    pong = make_game_contract("ALE/Pong-v5", frame_skip=2)
+    assert played(pong, 800, varied=varied)[0] >= -4, "an idle player has -9 by then"
+
+
+@pytest.mark.parametrize("env_id", ["ALE/Pong-v5", "ALE/Breakout-v5"])
+def test_one_who_varies_plays_another_game_each_time(env_id: str) -> None:
+    """The console is deterministic: a fixed rule met every ball of every episode with the same part of the paddle."""
+    game = make_game_contract(env_id, frame_skip=2)
+    same, other = (played(game, 400, seed)[1] for seed in (1, 2))
+    assert np.array_equal(same, other)
+    one, another = (played(game, 400, seed, varied=True)[1] for seed in (1, 2))
+    assert not np.array_equal(one, another)
+    assert np.array_equal(one, played(game, 400, 1, varied=True)[1]), "a function of the episode's seed"
+
+
+def test_one_who_varies_meets_the_ball_with_all_of_the_paddle_and_takes_time_to_serve() -> None:
+    game = make_game_contract("ALE/Breakout-v5", frame_skip=2)
+    offsets: dict[bool, set[int]] = {}
+    waits: dict[bool, int] = {}
+    for varied in (False, True):
+        memories = [played(game, 500, seed, varied)[1].astype(int) for seed in (1, 2, 3)]
+        ball_x, ball_y, paddle = ScriptedBreakout._BALL_X, ScriptedBreakout._BALL_Y, ScriptedBreakout._PADDLE_X
+        offsets[varied], waits[varied] = set(), 0
+        for memory in memories:
+            y = memory[:, ball_y]
+            turned = 1 + np.flatnonzero((y[1:-1] > 150) & (y[1:-1] >= y[:-2]) & (y[2:] < y[1:-1]))
+            offsets[varied] |= set((memory[turned, ball_x] - memory[turned, paddle]).tolist())
+            waits[varied] += int((y == 0).sum())
+    assert len(offsets[True]) > 1.5 * len(offsets[False])
+    assert max(offsets[True]) - min(offsets[True]) >= 10
+    assert waits[True] > 2 * waits[False]
 
 
 def test_pong_memory_is_what_the_screen_shows(pong: GameContract) -> None:
