@@ -216,7 +216,7 @@ def test_unfit_policies_are_refused_by_name(trained: tuple[Path, Path], counter:
     pong = make_game_contract("ALE/Pong-v5")
     with pytest.raises(ValueError, match=r"ppo\.zip knows 4 actions, ALE/Pong-v5 has 6"):
         load_policy(trained[0] / "ppo.zip", pong, batch_size=1)
-    with pytest.raises(FileNotFoundError, match="scripted, random, noop"):
+    with pytest.raises(FileNotFoundError, match="scripted, varied, random, noop"):
         load_policy("scirpted", pong, batch_size=1)
     (tmp_path / "torn.zip").write_bytes((trained[0] / "ppo.zip").read_bytes()[:5000])
     with pytest.raises(ValueError, match=r"torn\.zip is damaged"):
