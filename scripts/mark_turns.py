@@ -48,7 +48,8 @@ class Config:
     latents: str = tyro.MISSING
     """Folder of scripts/encode_latents.py."""
     axes: Axes = "xy"
-    """`x`: only where it turns across, such as at the paddles of Pong; `y`: only up or down."""
+    """`x`: only where it turns across, such as at the paddles of Pong; `y`: only up or down; `up`: only up, such as at
+    the paddle of Breakout."""
     missed_by: str | None = None
     """A world or training run, a folder or Hub id: mark the turns that it gets wrong, one step from what was recorded,
     and as many frames in which the ball comes to the same places and goes on."""

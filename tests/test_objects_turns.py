@@ -38,6 +38,8 @@ def test_the_first_frame_of_a_new_direction(x: list[float], y: list[float], expe
 def test_one_axis_alone() -> None:
     ball = track([1, 3, 5, 3, 1, -1], [9, 8, 7, 6, 7, 8])
     assert [turns(ball, axes).nonzero()[0].tolist() for axes in ("xy", "x", "y")] == [[3, 4], [3], [4]]
+    ball = track([1, 3, 5, 7, 9, 7, 5], [9, 8, 9, 10, 9, 8, 7])
+    assert [turns(ball, axes).nonzero()[0].tolist() for axes in ("y", "up")] == [[2, 4], [4]]
 
 
 def test_balls_of_the_real_pong_turn_at_paddles_and_walls() -> None:
