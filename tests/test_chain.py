@@ -45,6 +45,13 @@ def test_a_first_training_hands_its_world_to_the_second() -> None:
     assert "--pretrained_model_name_or_path" not in " ".join(plan_of_one())
 
 
+def test_all_turns_are_marked_before_the_first_training_which_draws_them_too() -> None:
+    plan = {stage.name: stage.command for stage in stages(replace(PRESETS["breakout"], output_dir="runs/b"))}
+    order = ["turns", "first_unet", "unet"]
+    assert [name for name in plan if name in order] == order
+    assert "--missed_by" not in plan["turns"] and all("--turn_share" in plan[name] for name in order[1:])
+
+
 def plan_of_one() -> list[str]:
     return next(stage.command for stage in stages(replace(PRESETS["small"], output_dir="p")) if stage.name == "unet")
 
@@ -59,6 +66,8 @@ def test_a_game_without_a_scripted_player_is_refused_before_its_agent_is_trained
     ):
         main(config)
     assert not (tmp_path / "run").exists()
+    with pytest.raises(ValueError, match="no scripted player"):
+        check_players(replace(config, episodes="--policy varied@0.1,random"))
     for policy in ("--policy random,noop", "--policy=random"):
         check_players(replace(config, episodes=f"{config.episodes} {policy}"))
     check_players(replace(config, episodes="skip"))
