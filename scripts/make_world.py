@@ -140,13 +140,13 @@ PRESETS = {
         env_id="ALE/Breakout-v5",
         agent="skip",
         episodes="--preset small --frame_skip 2 --hold 2 --noop_start_max 0 --num_steps 430000 "
-        "--policy varied@0:3,varied@0.05:3,varied@0.15:2,random:0.4,noop:0.1",
+        "--policy varied@0:3,varied@0.05:3,varied@0.2:2,random:0.6,noop:0.1",
         vae=f"{SHIPPED_VAE} --max_train_minutes 8",
         latents="--preset demo --start_state_frames 28 --start_state_horizon 512",
         turns="--axes up",
         all_turns=True,
-        first_unet=f"{OWN_FRAMES} --block_out_channels 64 96 128 --context_length 24 --max_train_minutes 100 "
-        "--ema_max_decay 0.999 --event_share 0.2 --turn_share 0.3",
+        first_unet=f"{OWN_FRAMES} --self_rollout_steps 2 --block_out_channels 64 96 128 --context_length 24 "
+        "--max_train_minutes 100 --ema_max_decay 0.999 --event_share 0.2 --turn_share 0.3",
         unet=f"{OWN_FRAMES} --context_length 24 --max_train_minutes 60 --ema_max_decay 0.998 --event_share 0.15 "
         "--turn_share 0.4 --loss_type huber --huber_c 4 --learning_rate 1e-3",
         decoder=f"{SHIPPED_VAE} --max_train_minutes 4.5",
