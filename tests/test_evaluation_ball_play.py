@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from gamengen.evaluation.ball_play import GONE_FRAMES, BallPlay, ball_values, va
 from gamengen.evaluation.rules import REAL
 from gamengen.evaluation.run import evaluate
 from gamengen.objects import PONG, read_objects
+from tests.counter_world import counter_game
 from tests.liar_worlds import CopyLastFrame, DropsBall, IgnoresActions, pong_study
 
 METRIC = BallPlay(num_starts=2, horizon=160)
@@ -90,5 +93,8 @@ def test_without_the_real_game_the_dream_stands_alone() -> None:
 def test_a_game_without_a_ball_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     study = pong_study(num_worlds=2)
     assert METRIC.missing(study) is None
-    monkeypatch.setattr("gamengen.evaluation.ball_play.can_follow", lambda game: False)
-    assert "no ball that could be followed is read from the pictures of ALE/Pong-v5" in str(METRIC.missing(study))
+    game = study.game
+    deaf = replace(game, actions=game.actions[:1])
+    for other, why in ((counter_game(), "has no ball that could be followed"), (deaf, "following the ball takes")):
+        monkeypatch.setattr(type(study), "game", property(lambda _, other=other: other))
+        assert why in str(METRIC.missing(study))

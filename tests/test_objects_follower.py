@@ -60,5 +60,7 @@ def test_games_without_a_ball_are_refused() -> None:
         Follower(other)
     with pytest.raises(ValueError, match="no ball that could be followed"):
         Follower(freeway)
+    no_left = replace(PONG, actions=tuple(Action(meaning=m) for m in ("NOOP", "FIRE", "RIGHT")))
     with pytest.raises(ValueError, match=r"takes LEFT, the actions are \['NOOP', 'FIRE', 'RIGHT'\]"):
-        Follower(replace(PONG, actions=tuple(Action(meaning=m) for m in ("NOOP", "FIRE", "RIGHT"))))
+        Follower(no_left)
+    assert not can_follow(no_left)

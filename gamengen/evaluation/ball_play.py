@@ -20,7 +20,7 @@ from gamengen.evaluation.recordings import Place
 from gamengen.evaluation.rules import REAL, rule_values
 from gamengen.evaluation.section import Clip, Section, Table
 from gamengen.evaluation.study import Setting, Study
-from gamengen.objects import BALL, Follower, Track, can_follow, game_objects
+from gamengen.objects import BALL, Follower, Track, follow_obstacle, game_objects
 from gamengen.objects.look import Look
 from gamengen.objects.turns import FASTEST
 from gamengen.rollout import Rollout, play
@@ -61,10 +61,8 @@ class BallPlay:
         return [f"{setting.label}/vanished" for setting in self.settings]
 
     def missing(self, study: Study) -> str | None:
-        """It needs a ball that can be followed."""
-        if not can_follow(study.game):
-            return f"no ball that could be followed is read from the pictures of {study.game.env_id}"
-        return None
+        """It needs a ball that can be followed, and the actions for it."""
+        return follow_obstacle(study.game)
 
     def parts(self, study: Study) -> Sequence[Part]:
         """Batches of places."""

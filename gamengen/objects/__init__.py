@@ -7,6 +7,7 @@ game is a few lines that say how each object looks; the tests check every reader
 
 from gamengen.objects.follower import Follower as Follower
 from gamengen.objects.follower import can_follow as can_follow
+from gamengen.objects.follower import follow_obstacle as follow_obstacle
 from gamengen.objects.games import BREAKOUT as BREAKOUT
 from gamengen.objects.games import GAMES as GAMES
 from gamengen.objects.games import PONG as PONG

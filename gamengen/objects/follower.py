@@ -15,11 +15,18 @@ DEAD_ZONE = 0.25
 
 
 def can_follow(game: GameContract) -> bool:
-    """Whether there is a ball to follow, and what to follow it with."""
-    if game.env_id not in GAMES:
-        return False
-    known = GAMES[game.env_id]
-    return BALL in known.objects and known.moves is not None
+    """Whether there is a ball to follow, something to follow it with, and the actions that this takes."""
+    return follow_obstacle(game) is None
+
+
+def follow_obstacle(game: GameContract) -> str | None:
+    """Why nobody can follow the ball of a game; None if somebody can."""
+    known = GAMES.get(game.env_id)
+    if known is None or BALL not in known.objects or known.moves is None:
+        return f"{game.env_id} has no ball that could be followed"
+    meanings = [action.meaning for action in game.actions]
+    missing = [meaning for meaning in (*known.moves, known.serve) if meaning not in meanings]
+    return f"{game.env_id}: following the ball takes {missing[0]}, the actions are {meanings}" if missing else None
 
 
 class Follower:
@@ -32,13 +39,11 @@ class Follower:
     """
 
     def __init__(self, game: GameContract) -> None:
-        known = game_objects(game.env_id)
-        if BALL not in known.objects or known.moves is None:
-            raise ValueError(f"{game.env_id} has no ball that could be followed")
+        known, obstacle = game_objects(game.env_id), follow_obstacle(game)
+        if obstacle is not None:
+            raise ValueError(obstacle)
+        assert known.moves is not None  # or it were the obstacle
         meanings = [action.meaning for action in game.actions]
-        missing = [meaning for meaning in (*known.moves, known.serve) if meaning not in meanings]
-        if missing:
-            raise ValueError(f"{game.env_id}: following the ball takes {missing[0]}, the actions are {meanings}")
         self._env_id, self._own, self._axis = game.env_id, known.own, known.own_axis or "y"
         self._less, self._more, self._serve = (meanings.index(m) for m in (*known.moves, known.serve))
         self._stay = game.noop_action
