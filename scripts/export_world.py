@@ -16,9 +16,10 @@ from typing import Any, Literal
 import torch
 import tyro
 
-from gamengen.commands.evaluate import world_fingerprint
 from gamengen.config import parse
-from gamengen.evaluation.report import REPORT_FILE, card_figures, read_report
+from gamengen.evaluation.card import with_figures
+from gamengen.evaluation.identity import world_fingerprint
+from gamengen.evaluation.report import REPORT_FILE, read_report
 from gamengen.hub.repository import HubConfig
 from gamengen.hub.world_push import push_world
 from gamengen.loading import find_world, load_pipeline
@@ -65,8 +66,8 @@ def main(config: Config) -> Path | None:
     folder = Path(config.output_dir)
     pipeline.facts = replace(pipeline.facts, preview=preview(config))
     pipeline.save_pretrained(folder)
-    if (figures := measured(config, folder)) is not None:
-        pipeline.facts = replace(pipeline.facts, figures=figures)
+    if (report := evaluation(config, folder)) is not None:
+        pipeline.facts = with_figures(pipeline.facts, report)
         pipeline.save_pretrained(folder)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
     print(
@@ -87,12 +88,12 @@ def preview(config: Config) -> bytes | None:
     return clip.read_bytes() if newer else None
 
 
-def measured(config: Config, folder: Path) -> dict[str, Any] | None:
-    """The figures of the run's evaluation, if it was one of exactly this world."""
+def evaluation(config: Config, folder: Path) -> dict[str, Any] | None:
+    """The report of the run's evaluation, if it was one of exactly this world."""
     if not (Path(config.run) / "eval" / REPORT_FILE).is_file():
         return None
     report, _ = read_report(Path(config.run) / "eval")
-    return card_figures(report) if report["fingerprints"]["world"] == world_fingerprint(folder) else None
+    return report if report["fingerprints"]["world"] == world_fingerprint(folder) else None
 
 
 if __name__ == "__main__":

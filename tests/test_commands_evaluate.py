@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -24,7 +23,6 @@ from gamengen.evaluation.run import evaluate as measure
 from gamengen.evaluation.study import Study
 from gamengen.evaluation.suite import Scale
 from gamengen.games.emulator import make_game_contract
-from gamengen.hub.world_card import read_world_facts
 from tests.counter_env import COUNTER_ENV
 from tests.evaluated_worlds import SquareWorld, episode, recordings
 from tests.worlds import tiny_game, tiny_pipeline
@@ -98,21 +96,6 @@ def test_the_fingerprint_follows_the_weights_and_not_the_card(tmp_path: Path) ->
 
 def test_presets_name_themselves() -> None:
     assert all(config.preset == name for name, config in PRESETS.items())
-
-
-def test_figures_go_into_the_worlds_card_and_leave_the_rest(tmp_path: Path) -> None:
-    folder = tmp_path / "world"
-    tiny_pipeline().save_pretrained(folder)
-    figure = {"value": 31.5, "low": 31.0, "high": 32.0, "samples": 8, "episodes": 2, "unit": "dB", "better": "higher"}
-    evaluate.update_card(folder, {"next_frame": {"4 steps/psnr": figure}})
-    assert read_world_facts(folder).figures["next_frame"]["4 steps/psnr"]["value"] == 31.5
-    card = (folder / "README.md").read_text()
-    assert "next_frame / 4 steps / psnr" in card and "31.50 (31.00 to 32.00) dB" in card
-    assert np.isfinite(figure["value"])
-    evaluate.update_card(folder, {"speed": {"1 step/fps": figure}}, all_metrics=False)
-    assert sorted(read_world_facts(folder).figures) == ["next_frame", "speed"], "one metric measured again"
-    evaluate.update_card(folder, {"speed": {"1 step/fps": figure}})
-    assert sorted(read_world_facts(folder).figures) == ["speed"], "all were asked for, one could be measured"
 
 
 def test_training_episodes_are_not_held_out(tmp_path: Path) -> None:

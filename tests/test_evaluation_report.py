@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from gamengen.evaluation.report import card_figures, read_report, write_report
+from gamengen.evaluation.card import card_figures
+from gamengen.evaluation.report import read_report, write_report
 from gamengen.evaluation.run import Measured, evaluate
 from gamengen.evaluation.study import Study, step_settings
 from gamengen.evaluation.suite import Networks, Scale, suite
-from gamengen.hub.world_card import facts_of
+from gamengen.hub.figures import facts_of
 from tests.evaluated_worlds import SquareWorld, recordings
 
 pytest.importorskip("matplotlib", reason="the extra `eval` is not installed")
@@ -37,19 +38,6 @@ def test_everything_is_written_and_reads_back(tmp_path: Path) -> None:
         facts["next_frame / 4 steps / psnr"].value == found.value and facts["next_frame / 4 steps / psnr"].samples == 4
     )
     assert not any("curve" in name for name in facts)
-
-
-def test_a_card_has_the_objects_figures_by_horizon() -> None:
-    figure = {"value": [1.0, 0.9, None], "low": [0.9, 0.8, None], "high": None, "samples": 3, "unit": ""}
-    curve = {**figure, "value": [1.0] * 6}
-    figures = {"1 step/kept_curve": curve, "1 step/recall/ball": figure, "1 step/error_to/ball": figure}
-    found = card_figures({"metrics": {"rollouts": {"figures": figures}, "speed": {"figures": {}}}})
-    assert list(found) == ["rollouts"] and set(found["rollouts"]) == {
-        "1 step/recall/ball in frames 1", "1 step/recall/ball in frames 2-4",
-        "1 step/error_to/ball in frames 1-1", "1 step/error_to/ball in frames 1-4",
-    }  # fmt: skip
-    second = found["rollouts"]["1 step/recall/ball in frames 2-4"]
-    assert (second["value"], second["low"], second["high"], second["samples"]) == (0.9, 0.8, None, 3)
 
 
 def test_what_the_time_did_not_suffice_for_is_said(tmp_path: Path) -> None:

@@ -23,19 +23,19 @@ from tqdm.auto import tqdm
 from gamengen.config import to_plain
 from gamengen.contract import GameContract, check_compatible, read_game_contract
 from gamengen.dataset.episodes import SPLITS, dataset_fingerprint
+from gamengen.evaluation.card import update_card
 from gamengen.evaluation.compare import compare
 from gamengen.evaluation.identity import surroundings, world_fingerprint
 from gamengen.evaluation.networks import find_networks
 from gamengen.evaluation.real_game import find_real_game
 from gamengen.evaluation.recordings import Recordings
-from gamengen.evaluation.report import card_figures, write_report
+from gamengen.evaluation.report import write_report
 from gamengen.evaluation.run import evaluate
 from gamengen.evaluation.study import Study
 from gamengen.evaluation.suite import Scale, suite
 from gamengen.evaluation.summary import summary_section, table_text
 from gamengen.hub.repository import resolve_dataset
-from gamengen.hub.world_card import read_world_facts, write_world_card
-from gamengen.loading import find_world, load_pipeline, load_world
+from gamengen.loading import find_world, load_world
 from gamengen.run_folder import RunFolder, package_versions, print_plan
 
 CLIP_SHARE = 0.2
@@ -169,28 +169,11 @@ def main(config: Config, load_agent: LoadAgent | None = None) -> dict[str, Any]:
     report = write_report(run.path, study, metrics, measured, facts, record, clip_minutes=clip_minutes)
     run.finish({"metrics": sorted(measured)})
     if config.write_card and Path(config.world).exists():
-        update_card(folder, card_figures(report), all_metrics=not config.scale.metrics)
+        update_card(folder, report, all_metrics=not config.scale.metrics)
     summary = summary_section({name: one.figures for name, one in measured.items()}, study.game.env_id)
     print("\n".join(table_text(table) for table in summary.tables))
     print(f"wrote {run.path / 'report.html'} and report.json")
     return report
-
-
-def update_card(folder: Path, figures: dict[str, Any], all_metrics: bool = True) -> None:
-    """Put figures into the model card of a world folder; whatever else it says stays.
-
-    Args:
-        all_metrics: False where only some were asked for: the card keeps what it says of the others.
-    """
-    pipeline = load_pipeline(folder)
-    parameters = {
-        name: sum(weights.numel() for weights in part.parameters())
-        for name, part in pipeline.components.items()
-        if hasattr(part, "parameters")
-    }
-    known = read_world_facts(folder)
-    facts = replace(known, figures=figures if all_metrics else {**known.figures, **figures})
-    write_world_card(folder, pipeline.world_contract, parameters, facts)
 
 
 def _fingerprints(config: Config, study: Study, dataset: Path, device: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from gamengen.durable import read_json, write_bytes, write_json
 from gamengen.evaluation.budget import Budget
 from gamengen.evaluation.clips import show
 from gamengen.evaluation.figures import Figure, Figures
-from gamengen.evaluation.horizons import marks_within, window_names
 from gamengen.evaluation.metric import Metric
 from gamengen.evaluation.page import Block, page
 from gamengen.evaluation.plots import draw
@@ -129,28 +128,3 @@ def _plots(folder: Path, section: Section) -> dict[str, bytes]:
 
 def _title(name: str) -> str:
     return name.replace("_", " ").capitalize()
-
-
-BY_HORIZON = ("recall", "error_to", "like_recording")
-"""Measures of a rollout whose values at each horizon belong into a card."""
-
-
-def card_figures(report: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a report belongs into a model card: the single figures, and the objects' by horizon; no curves."""
-    metrics = report["metrics"].items()
-    return {name: dict(_for_card(metric["figures"])) for name, metric in metrics if metric["figures"]}
-
-
-def _for_card(figures: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    horizon = next((len(figure["value"]) for path, figure in figures.items() if path.endswith("/kept_curve")), 0)
-    marks = marks_within(horizon) if horizon else ()
-    for path, figure in figures.items():
-        measure = path.split("/")[1]
-        if not isinstance(figure["value"], list):
-            yield path, figure
-        elif measure in BY_HORIZON:
-            frames = [f"1-{mark}" for mark in marks] if measure == "error_to" else window_names(marks)
-            for i, name in enumerate(frames):
-                at = {key: figure[key] and figure[key][i] for key in ("value", "low", "high")}
-                if at["value"] is not None:
-                    yield f"{path} in frames {name}", {**figure, **at}

@@ -6,16 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from gamengen.contract import GameContract
-from gamengen.hub.world_card import (
-    CARD_FILE,
-    PREVIEW_FILE,
-    PROJECT,
-    UNNAMED,
-    front_matter,
-    game_section,
-    licence,
-    markdown_table,
-)
+from gamengen.hub.markdown import front_matter, markdown_table
+from gamengen.hub.world_card import CARD_FILE, PREVIEW_FILE, PROJECT, UNNAMED, game_section, licence
 
 
 def dataset_card(

@@ -11,17 +11,10 @@ from typing import Any
 
 from gamengen.contract import GameContract, codec_from_dict
 from gamengen.durable import read_json, write_bytes
+from gamengen.hub.figures import Fact, model_index
+from gamengen.hub.markdown import front_matter, markdown_table
 from gamengen.hub.repository import HubConfig, open_repository, push
-from gamengen.hub.world_card import (
-    CARD_FILE,
-    PROJECT,
-    Fact,
-    front_matter,
-    game_section,
-    licence,
-    markdown_table,
-    model_index,
-)
+from gamengen.hub.world_card import CARD_FILE, PROJECT, game_section, licence
 
 CODEC_FILE, MANIFEST_FILE = "codec.json", "manifest.json"
 VAE_FILES = ("config.json", "diffusion_pytorch_model.safetensors", CODEC_FILE, MANIFEST_FILE)
@@ -92,10 +85,7 @@ def part_card(
         "tags": [PROJECT, library, "reinforcement-learning", "game", game.env_id.split("/")[-1]],
         **model_index(title, game, facts),
     }  # fmt: skip
-    measured = [
-        (fact.name, f"{fact.value:.2f} {fact.unit}".rstrip(), "" if fact.samples is None else fact.samples)
-        for fact in facts
-    ]
+    measured = [(fact.name, fact.text, "" if fact.samples is None else fact.samples) for fact in facts]
     parts = [
         f"{front_matter(metadata)}# {title}",
         "## How to use it",

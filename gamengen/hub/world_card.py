@@ -7,13 +7,15 @@ the folder holds, so it is written anew whenever that changes, and says nothing 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gamengen.contract import GameContract, WorldContract
 from gamengen.durable import read_json, write_bytes, write_json
+from gamengen.hub.figures import Fact, facts_of, measured_section, model_index
+from gamengen.hub.markdown import front_matter, markdown_table
 
 CARD_FILE = "README.md"
 FACTS_FILE = "facts.json"
@@ -26,20 +28,6 @@ _STANDALONE = Path(__file__).with_name("standalone_pipeline.py")
 
 
 @dataclass(frozen=True)
-class Fact:
-    """One measured figure."""
-
-    name: str
-    """What was measured and in which setting, such as `next_frame / 4 steps / psnr`."""
-    value: float
-    low: float | None = None
-    """Of the 95 % interval, where there is one."""
-    high: float | None = None
-    samples: int | None = None
-    unit: str = ""
-
-
-@dataclass(frozen=True)
 class WorldFacts:
     """What a world folder knows about its making beyond its contract. It travels with the folder."""
 
@@ -49,6 +37,8 @@ class WorldFacts:
     """Setting -> value, JSON values: how it was trained."""
     preview: bytes | None = None
     """A GIF of the dream."""
+    evaluations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Metric -> when, where and on what its figures were measured."""
 
 
 def read_world_facts(folder: str | Path) -> WorldFacts:
@@ -57,8 +47,9 @@ def read_world_facts(folder: str | Path) -> WorldFacts:
     known = read_json(folder / FACTS_FILE) if (folder / FACTS_FILE).is_file() else {}
     preview = folder / PREVIEW_FILE
     return WorldFacts(
-        known.get("figures", {}), known.get("training", {}), preview.read_bytes() if preview.is_file() else None
-    )
+        known.get("figures", {}), known.get("training", {}), preview.read_bytes() if preview.is_file() else None,
+        known.get("evaluations", {}),
+    )  # fmt: skip
 
 
 def write_world_card(
@@ -75,30 +66,12 @@ def write_world_card(
         repo_id: where it goes, for the lines to copy.
     """
     folder = Path(folder)
-    write_json(folder / FACTS_FILE, {"figures": facts.figures, "training": facts.training})
+    known = {"figures": facts.figures, "training": facts.training, "evaluations": facts.evaluations}
+    write_json(folder / FACTS_FILE, known)
     if facts.preview is not None:
         write_bytes(folder / PREVIEW_FILE, facts.preview)
     write_bytes(folder / CARD_FILE, world_card(contract, parameters, facts, repo_id).encode())
     shutil.copyfile(_STANDALONE, folder / PIPELINE_FILE)
-
-
-def facts_of(figures: Any, where: tuple[str, ...] = ()) -> Iterator[Fact]:
-    """The single figures in a report's nested mappings: numbers, or mappings with `value`, `low`, `high`, `samples`.
-
-    Curves and tables (lists) are left to the report.
-    """
-    if isinstance(figures, bool) or not isinstance(figures, (Mapping, int, float)):
-        return
-    if not isinstance(figures, Mapping):
-        yield Fact(" / ".join(where), float(figures))
-    elif "value" not in figures:
-        for name, part in figures.items():
-            yield from facts_of(part, (*where, *str(name).split("/")))
-    elif isinstance(figures["value"], (int, float)):
-        yield Fact(
-            " / ".join(where), float(figures["value"]), figures.get("low"), figures.get("high"),
-            figures.get("samples"), figures.get("unit", ""),
-        )  # fmt: skip
 
 
 def world_card(
@@ -133,7 +106,7 @@ def world_card(
         "## Settings",
         markdown_table(("setting", "value"), settings),
         "## Measured",
-        _measured_section(measured),
+        measured_section(measured, facts.evaluations),
         "## Limits",
         _WORLD_LIMITS.format(length=contract.context_length, seconds=f"{seconds:.2g}"),
         "## Licence",
@@ -151,35 +124,9 @@ def _world_metadata(game: GameContract, measured: Sequence[Fact]) -> dict[str, A
     return metadata | model_index(f"{PROJECT} {game.env_id}", game, measured)
 
 
-def model_index(name: str, game: GameContract, measured: Sequence[Fact]) -> dict[str, Any]:
-    """The Hub's metadata of figures; empty where nothing was measured."""
-    if not measured:
-        return {}
-    metrics = [
-        {"type": fact.name.split(" / ")[-1], "name": fact.name, "value": round(fact.value, 4), "verified": False}
-        for fact in measured
-    ]
-    dataset = {"name": f"{game.env_id}, held-out episodes", "type": game.env_id.split("/")[-1].lower()}
-    task = {"type": "other", "name": "world modelling"}
-    return {"model-index": [{"name": name, "results": [{"task": task, "dataset": dataset, "metrics": metrics}]}]}
-
-
 def licence(what: str, game: GameContract) -> str:
     """Whose the content is. `what` begins the sentence, such as `The frames are pictures of`."""
     return _LICENCE.format(what=what, env_id=game.env_id)
-
-
-def _measured_section(measured: Sequence[Fact]) -> str:
-    if not measured:
-        return "Not measured yet: `gamengen evaluate --world <this> --dataset <episodes> --output_dir eval` does it."
-    rows = []
-    for fact in measured:
-        interval = "" if fact.low is None or fact.high is None else f" ({fact.low:.2f} to {fact.high:.2f})"
-        count = "" if fact.samples is None else str(fact.samples)
-        rows.append((fact.name, f"{fact.value:.2f}{interval} {fact.unit}".rstrip(), count))
-    return "On held-out episodes; in brackets the 95 % interval.\n\n" + markdown_table(
-        ("figure", "value", "samples"), rows
-    )
 
 
 def game_section(game: GameContract) -> str:
@@ -202,22 +149,6 @@ def game_section(game: GameContract) -> str:
     return (
         f"{markdown_table(('setting', 'value'), settings)}\n\n{markdown_table(('action', 'meaning', 'keys'), actions)}"
     )
-
-
-def front_matter(values: Mapping[str, Any]) -> str:
-    """A card's metadata, as the Hub reads it."""
-    import yaml
-
-    return f"---\n{yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)}---\n"
-
-
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Rows under a head, as Markdown."""
-
-    def line(cells: Sequence[Any]) -> str:
-        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
-
-    return "\n".join([line(head), "|" + "---|" * len(head), *map(line, rows)])
 
 
 _USE_WORLD = """With gamengen installed:
