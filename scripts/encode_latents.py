@@ -29,7 +29,8 @@ from gamengen.contract import read_game_contract
 from gamengen.dataset.episodes import dataset_fingerprint, list_episodes
 from gamengen.durable import read_json
 from gamengen.hub.repository import resolve_dataset
-from gamengen.latents.encoding import StartStateConfig, array_bytes, encode_dataset, finalise
+from gamengen.latents.encoding import array_bytes, encode_dataset
+from gamengen.latents.finishing import StartStateConfig, finalise
 from gamengen.latents.shards import INDEX_FILE
 from gamengen.run_folder import RunFolder, print_plan
 from gamengen.training.ranks import check_ranks

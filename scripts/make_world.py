@@ -147,8 +147,8 @@ PRESETS = {
         all_turns=True,
         first_unet=f"{OWN_FRAMES} --self_rollout_steps 1 --block_out_channels 64 96 128 --context_length 24 "
         "--max_train_minutes 60 --ema_max_decay 0.999 --event_share 0.2 --turn_share 0.3",
-        unet=f"{OWN_FRAMES} --context_length 24 --max_train_minutes 34 --ema_max_decay 0.998 --event_share 0.15 "
-        "--turn_share 0.4 --loss_type huber --huber_c 4 --learning_rate 1e-3",
+        unet=f"{OWN_FRAMES} --terminal_share 0.5 --play_steps 2 --context_length 24 --max_train_minutes 34 "
+        "--ema_max_decay 0.998 --event_share 0.15 --turn_share 0.4 --loss_type huber --huber_c 4 --learning_rate 1e-3",
         decoder=f"{SHIPPED_VAE} --max_train_minutes 4.5",
         world="--dtype float16 --num_start_states 24",
         rollout="--num_frames 512 --num_inference_steps 1",

@@ -21,7 +21,8 @@ from gamengen.dataset.episode_writer import EpisodeWriter
 from gamengen.dataset.episodes import list_episodes, read_episodes, verify_dataset
 from gamengen.diffusion.pipeline import GameNGenPipeline
 from gamengen.durable import DamagedFile, sha256_file
-from gamengen.latents.encoding import encode_dataset, finalise
+from gamengen.latents.encoding import encode_dataset
+from gamengen.latents.finishing import finalise
 from gamengen.latents.shards import load_table
 from gamengen.training.checkpoints import list_checkpoints, newest_checkpoint, step_of
 from gamengen.training.loop import train

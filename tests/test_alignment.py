@@ -14,7 +14,8 @@ from gamengen.codecs.codec import IdentityCodec
 from gamengen.dataset.start_states import read_start_states
 from gamengen.games.emulator import make_game_contract
 from gamengen.games.emulator_world import EmulatorWorld
-from gamengen.latents.encoding import StartStateConfig, encode_dataset, finalise
+from gamengen.latents.encoding import encode_dataset
+from gamengen.latents.finishing import StartStateConfig, finalise
 from gamengen.latents.shards import load_table
 from gamengen.latents.windows import Windows, start_window
 from gamengen.rollout import choose_actions, rollout

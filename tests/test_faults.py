@@ -32,7 +32,8 @@ from gamengen.dataset.start_states import read_start_states
 from gamengen.diffusion.pipeline import GameNGenPipeline
 from gamengen.durable import read_sealed_json, sha256_file, write_sealed_json
 from gamengen.hub.world_push import EDITABLE
-from gamengen.latents.encoding import encode_dataset, finalise
+from gamengen.latents.encoding import encode_dataset
+from gamengen.latents.finishing import finalise
 from gamengen.latents.shards import load_codec, load_table, read_statistics
 from gamengen.manifest import verify_manifest, write_manifest
 from gamengen.training.checkpoints import newest_checkpoint

@@ -17,7 +17,8 @@ from gamengen.dataset.episode_writer import EpisodeWriter
 from gamengen.dataset.episodes import dataset_fingerprint, list_episodes, read_episodes, verify_dataset
 from gamengen.hub.dataset_push import push_dataset, statistics
 from gamengen.hub.repository import HubConfig, resolve_dataset
-from gamengen.latents.encoding import StartStateConfig, encode_dataset, finalise
+from gamengen.latents.encoding import encode_dataset
+from gamengen.latents.finishing import StartStateConfig, finalise
 from tests.codec_data import block_dataset, block_episode, block_game, small_codec
 from tests.loopback_hub import LoopbackHub
 

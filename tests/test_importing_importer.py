@@ -22,7 +22,8 @@ from gamengen.importing.clips import find_files
 from gamengen.importing.importer import Imported, Importer, ImportSettings, estimate_action_offset
 from gamengen.importing.sources import open_clips
 from gamengen.importing.spec import ImportSpec, SourceAction
-from gamengen.latents.encoding import StartStateConfig, encode_dataset, finalise
+from gamengen.latents.encoding import encode_dataset
+from gamengen.latents.finishing import StartStateConfig, finalise
 from gamengen.latents.shards import load_table
 from gamengen.latents.windows import Windows
 from tests.codec_data import block_frames

@@ -14,7 +14,8 @@ from gamengen.codecs.opening import open_codec
 from gamengen.contract import ContractMismatch, GameContract
 from gamengen.dataset.episode_writer import EpisodeWriter
 from gamengen.games.emulator import make_game_contract
-from gamengen.latents.encoding import StartStateConfig, encode_dataset, finalise
+from gamengen.latents.encoding import encode_dataset
+from gamengen.latents.finishing import StartStateConfig, finalise
 from gamengen.latents.marks import read_marks
 from gamengen.latents.shards import load_table
 from gamengen.loading import load_contract

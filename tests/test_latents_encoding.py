@@ -11,9 +11,9 @@ import torch
 from gamengen.codecs.autoencoder import AutoencoderCodec
 from gamengen.contract import ContractMismatch
 from gamengen.dataset.episodes import list_episodes
-from gamengen.dataset.start_states import locate, read_start_states
 from gamengen.durable import read_json
-from gamengen.latents.encoding import StartStateConfig, array_bytes, encode_dataset, finalise, plan_shards
+from gamengen.latents.encoding import array_bytes, encode_dataset, plan_shards
+from gamengen.latents.finishing import finalise
 from gamengen.latents.shards import load_table, read_index
 from tests.codec_data import LENGTHS, block_dataset, block_game, small_codec
 
@@ -140,16 +140,6 @@ def test_a_folder_of_another_vae_or_of_other_data_is_refused(root: Path) -> None
     with pytest.raises(ValueError, match="was made from data with fingerprint"):
         encode_dataset(root / "more", codec, root / "latents", progress=False)
     assert content(root / "latents") == before
-
-
-def test_start_states_are_held_out_and_belong_to_the_folder(root: Path) -> None:
-    codec = small_codec()
-    encode_dataset(root / "data", codec, root / "latents", progress=False)
-    finalise(root / "data", codec, root / "latents", starts=StartStateConfig(num_start_states=5, start_state_frames=3))
-    held_out = {info.episode_id for info in list_episodes(root / "data") if info.split != "train"}
-    states = read_start_states(root / "latents" / "start_states.parquet")
-    assert states and {locate(state.name)[0] for state in states} <= held_out
-    assert all(len(state.frames) <= 3 for state in states)
 
 
 def test_a_dataset_without_training_episodes_is_refused(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from gamengen.contract import ContractMismatch
 from gamengen.dataset.episodes import Episode
 from gamengen.durable import read_json, sha256_file, write_json
 from gamengen.latents import shards
-from gamengen.latents.encoding import encode_dataset, finalise
+from gamengen.latents.encoding import encode_dataset
+from gamengen.latents.finishing import finalise
 from gamengen.latents.shards import (
     NULL_ACTION,
     latents_fingerprint,

@@ -13,7 +13,8 @@ from gamengen.codecs.autoencoder import AutoencoderCodec
 from gamengen.codecs.pixel_loss import pixel_loss
 from gamengen.config import parse
 from gamengen.dataset.episode_writer import EpisodeWriter
-from gamengen.latents.encoding import StartStateConfig, encode_dataset, finalise
+from gamengen.latents.encoding import encode_dataset
+from gamengen.latents.finishing import StartStateConfig, finalise
 from gamengen.loading import load_pipeline
 from tests.codec_data import block_frames, block_game
 from tests.test_diffusion_stable_diffusion import SIZES, V1

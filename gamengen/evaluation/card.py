@@ -28,11 +28,10 @@ def with_figures(known: WorldFacts, report: Mapping[str, Any], all_metrics: bool
         report: as `write_report` gives it back.
         all_metrics: False where only some were asked for: what is known of the others stays.
     """
+    kept = replace(known, figures={}, evaluations={}) if all_metrics else known
     figures = card_figures(report)
     sources = dict.fromkeys(figures, _source(report["facts"]))
-    if not all_metrics:
-        figures, sources = {**known.figures, **figures}, {**known.evaluations, **sources}
-    return replace(known, figures=figures, evaluations=sources)
+    return replace(known, figures={**kept.figures, **figures}, evaluations={**kept.evaluations, **sources})
 
 
 def _source(facts: Mapping[str, str]) -> dict[str, str]:

@@ -1,8 +1,8 @@
-"""Episodes to shards: which episodes stand in which shard, encoding them, and the finishing touches.
+"""Episodes to shards: which episodes stand in which shard, and encoding them.
 
 The plan is a function of the dataset alone, so any number of processes share the work without talking: process k of n
 takes every n-th shard. Each keeps a list of its finished shards, encodes only what is missing or damaged, and whoever
-finds all shards there may finalise. One process or many give the same bytes.
+finds all shards there may finish the folder (`finishing.finalise`). One process or many give the same bytes.
 """
 
 from __future__ import annotations
@@ -19,27 +19,17 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from gamengen.codecs.autoencoder import AutoencoderCodec, save_codec
 from gamengen.codecs.codec import Codec
 from gamengen.contract import CodecContract, check_compatible, codec_from_dict, read_game_contract, to_dict
 from gamengen.dataset.episodes import SPLITS, Episode, EpisodeInfo, dataset_fingerprint, list_episodes, read_episodes
-from gamengen.dataset.start_states import start_states, write_start_states
-from gamengen.durable import folder_lock, json_bytes, read_sealed_json, sha256_file, write_bytes, write_sealed_json
-from gamengen.latents.array_statistics import channel_statistics, median_array
+from gamengen.durable import read_sealed_json, sha256_file, write_sealed_json
 from gamengen.latents.shards import (
     INDEX_FILE,
-    INDEX_VERSION,
     NULL_ACTION,
-    START_STATES_FILE,
-    STATISTICS_FILE,
-    VAE_FOLDER,
-    open_shard,
     read_index,
     verify_shard,
     write_tensors,
 )
-from gamengen.manifest import write_manifest
-from gamengen.world import StartState
 
 PARTS_FOLDER = "parts"
 SHARD_BYTES = 128 << 20
@@ -69,18 +59,7 @@ class EncodingResult:
     shards: int
     bytes: int
     complete: bool
-    """Every shard of the plan, of all processes, is there: `finalise` may be called."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StartStateConfig:
-    """Which real moments become the start states of worlds trained on these shards."""
-
-    num_start_states: int = 32
-    start_state_frames: int = 16
-    """Frames of a start state; a world uses the newest of them, as many as its context holds."""
-    start_state_horizon: int = 128
-    """Recorded actions kept after each; at most what the longest episode has."""
+    """Every shard of the plan, of all processes, is there: `finishing.finalise` may be called."""
 
 
 def plan_shards(dataset: str | Path, array_bytes: int, shard_rows: int | None = None) -> list[PlannedShard]:
@@ -143,7 +122,7 @@ def encode_dataset(
     plan = plan_shards(dataset, array_bytes(codec.contract), shard_rows)
     _check_output(output_dir, codec.contract, codec_from, data)
     part = output_dir / PARTS_FOLDER / f"{shard_id:05d}-of-{num_shards:05d}.json"
-    done = _finished_shards(output_dir)  # of any number of processes: another one may have begun than goes on
+    done = finished_shards(output_dir)  # of any number of processes: another one may have begun than goes on
     header = {"contract": to_dict(codec.contract), "dataset_fingerprint": data}
     started, frames = time.perf_counter(), 0
     mine = plan[shard_id::num_shards]
@@ -161,61 +140,11 @@ def encode_dataset(
             finished.append(_encode_shard(Path(dataset), shard, codec, output_dir, bar))
             frames += shard.rows
             write_sealed_json(part, {**header, "shards": finished})
-    found = _finished_shards(output_dir)
+    found = finished_shards(output_dir)
     return EncodingResult(
         frames, time.perf_counter() - started, len(finished), sum(entry["bytes"] for entry in finished),
         complete=all(shard.file in found for shard in plan),
     )  # fmt: skip
-
-
-def finalise(
-    dataset: str | Path, codec: Codec, output_dir: str | Path, *, shard_rows: int | None = None,
-    starts: StartStateConfig | None = None, seed: int = 0,
-) -> CodecContract:  # fmt: skip
-    """Verify all shards, compute the statistics, add codec and start states, and write the index last.
-
-    Returns:
-        The contract with mean and standard deviation, as the index holds it.
-    Raises:
-        ValueError: shards are missing or damaged; they are named.
-    """
-    output_dir = Path(output_dir)
-    plan = plan_shards(dataset, array_bytes(codec.contract), shard_rows)
-    found = _finished_shards(output_dir)
-    missing = [shard.file for shard in plan if shard.file not in found]
-    if missing:
-        raise ValueError(
-            f"{output_dir}: {len(missing)} of {len(plan)} shards are not encoded yet, the first is {missing[0]}; "
-            "run scripts/encode_latents.py for every --shard_id"
-        )
-    entries = [found[shard.file] for shard in plan]
-    for entry in entries:
-        verify_shard(output_dir, entry)
-    # Two processes may both find themselves the last one.
-    with folder_lock(output_dir / PARTS_FOLDER):
-        return _write_rest(dataset, codec, output_dir, entries, starts or StartStateConfig(), seed)
-
-
-def _write_rest(
-    dataset: str | Path, codec: Codec, output_dir: Path, entries: list[dict[str, Any]], starts: StartStateConfig,
-    seed: int,
-) -> CodecContract:  # fmt: skip
-    arrays = [open_shard(output_dir, e, codec.contract)["arrays"] for e in entries if e["split"] == "train"]
-    mean, std = channel_statistics(arrays)
-    write_tensors(output_dir / STATISTICS_FILE, {"mean": mean, "std": std, "median": median_array(arrays)})
-    if isinstance(codec, AutoencoderCodec):
-        save_codec(codec, output_dir / VAE_FOLDER)
-    chosen = _choose_start_states(dataset, codec.contract, starts, seed)
-    write_start_states(output_dir / START_STATES_FILE, chosen, codec.contract.game)
-    contract = {**to_dict(codec.contract), "mean": mean.tolist(), "std": std.tolist()}
-    index = json_bytes({
-        "version": INDEX_VERSION, "contract": contract, "dataset_fingerprint": dataset_fingerprint(dataset),
-        "finalised": True, "shards": entries,
-    })  # fmt: skip
-    # The index last, since it makes the folder a finished one; the shards' checksums stand in it.
-    write_manifest(output_dir, (STATISTICS_FILE, START_STATES_FILE), to_come={INDEX_FILE: index})
-    write_bytes(output_dir / INDEX_FILE, index)
-    return codec_from_dict(contract)
 
 
 def _encode_shard(dataset: Path, shard: PlannedShard, codec: Codec, output_dir: Path, bar: Any) -> dict[str, Any]:
@@ -283,17 +212,6 @@ def _read_part(path: Path) -> dict[str, Any]:
     return read_sealed_json(path, unsealed=("contract", "dataset_fingerprint", "shards"))
 
 
-def _finished_shards(output_dir: Path) -> dict[str, dict[str, Any]]:
+def finished_shards(output_dir: Path) -> dict[str, dict[str, Any]]:
+    """File -> its entry in the index, of all shards that any process has finished."""
     return {entry["file"]: entry for path in _part_files(output_dir) for entry in _read_part(path)["shards"]}
-
-
-def _choose_start_states(
-    dataset: str | Path, contract: CodecContract, config: StartStateConfig, seed: int
-) -> list[StartState]:
-    infos = [info for info in list_episodes(dataset) if info.split != "train"]
-    if not infos:
-        warnings.warn(f"{dataset} has no held-out episodes: the start states come from training episodes", stacklevel=3)
-        infos = list_episodes(dataset)
-    horizon = min(config.start_state_horizon, max(info.num_frames for info in infos) - 1)
-    episodes = read_episodes(dataset, episode_ids=[info.episode_id for info in infos])
-    return start_states(episodes, contract.game, config.start_state_frames, config.num_start_states, horizon, seed)
