@@ -10,7 +10,7 @@ from tests.worlds import tiny_pipeline
 
 FIGURE = {"value": 31.5, "low": 31.0, "high": 32.0, "samples": 8, "episodes": 2, "unit": "dB", "better": "higher"}
 FACTS = {
-    "world": "w (12)", "dataset": "/home/me/held, out, test (388f)", "held out": "39 episodes", "machine": "a cpu",
+    "world": "w (12)", "dataset": "/data/held, out, test (388f)", "held out": "39 episodes", "machine": "a cpu",
     "date": "2026-11-22 23:51 UTC", "kind": "latent_diffusion", "seed": "0",
 }  # fmt: skip
 
