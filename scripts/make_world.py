@@ -134,8 +134,8 @@ PRESETS = {
     # The same for Breakout: players who vary, since the console and a scripted one play the same games again and
     # again; 24 frames, since a life goes up to 17 frames after the ball was last seen. Two hours and a quarter on two
     # cores; own paddle 2.7 px off, ball found in 36 % of the frames 17-64 at 1 step, 65 % at 4. The shipped weights had
-    # more stages (docs/experiments.md). The console's frame counter, which no picture shows, says on which of two places
-    # a ball is served: decisions on every second frame from a fixed beginning see one place only.
+    # more stages (docs/experiments.md). The console's frame counter, which no picture shows, says on which of two
+    # places a ball is served: decisions on every second frame from a fixed beginning see one place only.
     "breakout": Config(
         preset="breakout",
         env_id="ALE/Breakout-v5",
